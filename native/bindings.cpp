@@ -1,0 +1,25 @@
+// The module rilievo._native. Each area binds its kernels in bindings_<area>.cpp; bindings hold no logic.
+#include "bindings.h"
+
+#include <stdexcept>
+#include <string>
+
+#include "dispatch.h"
+#include "parallel.h"
+
+NB_MODULE(_native, m) {
+  m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
+  m.def("set_num_threads", &rilievo::set_num_threads, nb::arg("n"));
+  m.def("num_threads", &rilievo::num_threads);
+  m.def("simd_level", &rilievo::simd_level_name);
+  m.def(
+      "set_simd_level",
+      [](const std::string& name) {
+        if (name == "baseline") rilievo::set_simd_level(rilievo::SimdLevel::baseline);
+        else if (name == "avx2") rilievo::set_simd_level(rilievo::SimdLevel::avx2);
+        else if (name == "avx512") rilievo::set_simd_level(rilievo::SimdLevel::avx512);
+        else throw std::invalid_argument("simd level must be baseline, avx2 or avx512");
+        return std::string(rilievo::simd_level_name());
+      },
+      nb::arg("name"));
+}

@@ -1,0 +1,5 @@
+"""rilievo: photos in, measured 3D out."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

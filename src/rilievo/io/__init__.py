@@ -1,0 +1,1 @@
+"""Files to values and back. Foreign axes are converted here and nowhere else."""

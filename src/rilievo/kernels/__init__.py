@@ -1,0 +1,50 @@
+"""One door to the fast code: every kernel is called as `kernels.NAME(...)`.
+
+`RILIEVO_BACKEND=reference` (or `use_backend("reference")`) answers with the plain NumPy twin instead of the C++ one:
+the twin is the specification, and the tests hold both equal. The GIL is free while a native kernel runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+# kernel name -> module of kernels.reference that holds its twin. A new kernel is a row here.
+KERNELS: dict[str, str] = {}
+
+_backend = os.environ.get("RILIEVO_BACKEND", "native")
+
+
+def use_backend(name: str) -> str:
+    """Chooses "native" or "reference" for the calls that follow; returns the one used before."""
+    global _backend
+    if name not in ("native", "reference"):
+        raise ValueError(f"backend must be native or reference, not {name!r}")
+    before, _backend = _backend, name
+    return before
+
+
+def native() -> ModuleType:
+    """The compiled extension."""
+    return importlib.import_module("rilievo._native")
+
+
+def get(name: str, backend: str | None = None) -> Callable[..., Any]:
+    """The kernel of that name from the chosen backend."""
+    if (backend or _backend) == "reference":
+        return getattr(importlib.import_module(f"rilievo.kernels.reference.{KERNELS[name]}"), name)
+    return getattr(native(), name)
+
+
+def __getattr__(name: str) -> Any:
+    if name in KERNELS:
+        return get(name)
+    raise AttributeError(name)
+
+
+def set_num_threads(n: int) -> None:
+    """Threads that native kernels may use (0: one per core). Never changes a result."""
+    native().set_num_threads(n)
