@@ -61,7 +61,7 @@ class Photo(_Value):
     `clip.mp4/000123.png`).  content_id: sha256 of the file's bytes (of the decoded frame for a video).
     width, height: after the EXIF orientation was applied.
     camera_key: photos with the same key share intrinsics (maker, model, lens, focal length, size, zoom).
-    focal_px: focal length in pixels from EXIF, or None.  gps: (latitude deg, longitude deg, height m as the file has it).
+    focal_px: focal length in pixels from EXIF, or None.  gps: (latitude deg, longitude deg, height m).
     gps_std_m: its standard deviation (east, north, up) when the file says, else None.
     blur_px: estimated blur, sigma of an equivalent Gaussian in px of the full photo (`io.photos.measure_blur`).
     mask_id: sha256 of the mask file's bytes, or None.
@@ -272,7 +272,7 @@ class Mesh(_Value):
     """Triangles, counter-clockwise seen from outside, relative to `origin` (world = vertices + origin).
 
     inferred: True for faces that no photo measured (filled holes, smoothed-over gaps).
-    uvs: per vertex (vertices on a seam are repeated); (0, 0) is the lower left corner of the texture, as in OpenGL and OBJ.
+    uvs: per vertex (vertices on a seam are repeated); (0, 0) is the texture's lower left corner, as in OpenGL and OBJ.
     texture: image with row 0 at the top.
     """
 
