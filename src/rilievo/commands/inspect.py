@@ -1,0 +1,117 @@
+"""`rilievo info`, `why` and `clean`: looking into a project folder."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from rilievo.commands.common import Common, print_result, spell_megabytes
+from rilievo.errors import InputError
+from rilievo.project import Project
+
+
+def read_report(project: Project) -> dict[str, Any]:
+    """The report of the last build. Raises InputError when there is none."""
+    try:
+        return json.loads((project.root / "export" / "report.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{project.root} has no report",
+            str(error),
+            "run `rilievo build` on its photos again: finished work is kept",
+        ) from error
+
+
+def info(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()) -> int:  # noqa: B008
+    """What a project holds and how good it is.
+
+    Args:
+        house: the project folder that `rilievo build` wrote.
+    """
+    from rilievo.report import summarize
+
+    project = Project(house, create=False)
+    report = read_report(project)
+    names = project.read().get("names", {})
+    size_mb = sum(p.stat().st_size for p in (project.root / "objects").glob("*/*")) / 2**20
+    lines = [f"{house}: {', '.join(sorted(names)) or 'nothing finished yet'} ({spell_megabytes(size_mb)})"]
+    print_result({**report, "names": names}, common.json, "\n".join([*lines, summarize(report)]))
+    return 0
+
+
+def why(
+    house: Annotated[Path, tyro.conf.Positional],
+    photo: Annotated[str, tyro.conf.Positional],
+    common: Common = Common(),  # noqa: B008
+) -> int:
+    """Why a photo was or was not placed, with the evidence and what to do.
+
+    Args:
+        house: the project folder.
+        photo: the photo's name as the report lists it (the end of the name is enough).
+    """
+    project = Project(house, create=False)
+    report = read_report(project)
+    rows = {row["name"]: row for row in report["photos"]["list"]}
+    rows |= {row["name"]: {**row, "placed": False} for row in report["photos"]["rejected"]}
+    found = [name for name in rows if name == photo] or [name for name in rows if name.endswith(photo)]
+    if len(found) != 1:
+        near = found or difflib.get_close_matches(photo, list(rows), 3, 0.4) or sorted(rows)[:3]
+        raise InputError(
+            f"{photo!r} names {len(found) or 'no'} photos of {house}",
+            f"near it: {', '.join(near[:5])}",
+            "give the whole name",
+        )
+    row = dict(rows[found[0]])
+    row.update(evidence(project, found[0]))
+    state = "was placed" if row["placed"] else "was not placed"
+    lines = [f"{row['name']} {state}" + (f": {row['reason']}" if row.get("reason") else "")]
+    if "num_keypoints" in row:
+        lines.append(f"keypoints {row['num_keypoints']}, used for the cameras {row['num_observations']}")
+        lines.append(f"blur {row['blur_px']} px, reprojection error {row['reprojection_error_px']} px")
+    for partner in row.get("partners", [])[:8]:
+        lines.append(f"  {partner['name']}: {partner['verified']} verified of {partner['raw']} matches")
+    if row.get("hint"):
+        lines.append(f"hint: {row['hint']}")
+    print_result(row, common.json, "\n".join(lines))
+    return 0
+
+
+def evidence(project: Project, name: str) -> dict[str, Any]:
+    """The photos that match a photo best, and what would help it, from the project's stored matches."""
+    content = project.read()
+    if "cameras" not in content.get("names", {}) or not content.get("made_from", {}).get("matches"):
+        return {}
+    matches = [project.get(object_id) for object_id in content["made_from"]["matches"]]
+    placed = set(project.named("cameras").names)
+    partners = []
+    for value in matches:
+        for k, name0 in enumerate(value.names0):
+            if name in (name0, value.name1):
+                other = value.name1 if name == name0 else name0
+                verified = int(value.offsets[k + 1] - value.offsets[k])
+                partners.append(
+                    {"name": other, "raw": int(value.num_raw[k]), "verified": verified, "placed": other in placed}
+                )
+    partners.sort(key=lambda p: (-p["verified"], -p["raw"], p["name"]))
+    hint = ""
+    if name not in placed and partners:
+        best = next((p["name"] for p in partners if p["placed"]), partners[0]["name"])
+        hint = f"take two sharp photos from places between {name} and {best}"
+    return {"partners": partners, "hint": hint}
+
+
+def clean(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()) -> int:  # noqa: B008
+    """Delete what no current result of a project needs (older settings, removed photos).
+
+    Args:
+        house: the project folder.
+    """
+    files, size = Project(house, create=False).clean()
+    text = f"deleted {files} files, {spell_megabytes(size / 2**20)}"
+    print_result({"files": files, "bytes": size}, common.json, text)
+    return 0
