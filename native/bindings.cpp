@@ -7,6 +7,8 @@
 #include "dispatch.h"
 #include "parallel.h"
 
+void bind_nearest(nb::module_&);
+
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
   m.def("set_num_threads", &rilievo::set_num_threads, nb::arg("n"));
@@ -22,4 +24,5 @@ NB_MODULE(_native, m) {
         return std::string(rilievo::simd_level_name());
       },
       nb::arg("name"));
+  bind_nearest(m);
 }

@@ -13,7 +13,9 @@ from types import ModuleType
 from typing import Any
 
 # kernel name -> module of kernels.reference that holds its twin. A new kernel is a row here.
-KERNELS: dict[str, str] = {}
+KERNELS: dict[str, str] = {
+    "closest_on_mesh": "nearest",
+}
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
 

@@ -1,0 +1,89 @@
+"""Accuracy against known truth: cameras, clouds and meshes.
+
+The reconstruction is laid on the truth by one similarity from camera centres (Umeyama 1991) and by nothing else: no
+fitting of surfaces, so an error of the cameras shows in the surface too.
+
+Surfaces are compared at multiples of the ground sample distance (gsd: median over the photos of their median depth /
+focal length):
+
+* accuracy: share of the reconstructed area that lies within t of the true surface (the whole of it: what is right
+  counts as right even where too few photos saw it, what hangs in the air or under the ground counts as wrong);
+* completeness: share of the true area, of that which at least three photos see, within t of the reconstructed surface;
+* F1: their harmonic mean (Knapitsch et al. 2017, "Tanks and Temples", eqs. 3-7).
+
+Meshes are sampled by area, never by vertices. Distances are exact (closest point of any triangle).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rilievo.evaluate.cameras import Alignment, CameraScore, align_to_truth, evaluate_cameras
+from rilievo.evaluate.surfaces import SurfaceScore, evaluate_cloud, evaluate_mesh
+from rilievo.evaluate.true_surface import DEFAULT, EvaluateConfig, TrueSurface, prepare_surface, sample_by_area
+from rilievo.io.truth import Truth, load_truth
+from rilievo.types import Mesh, PointCloud, Reconstruction
+
+__all__ = [
+    "Alignment",
+    "CameraScore",
+    "EvaluateConfig",
+    "Evaluation",
+    "SurfaceScore",
+    "TrueSurface",
+    "Truth",
+    "align_to_truth",
+    "evaluate",
+    "evaluate_cameras",
+    "evaluate_cloud",
+    "evaluate_mesh",
+    "load_truth",
+    "prepare_surface",
+    "sample_by_area",
+]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that could be compared; `cloud` and `mesh` are None where there is no truth or no result."""
+
+    cameras: CameraScore
+    cloud: SurfaceScore | None = None
+    mesh: SurfaceScore | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings; nan and infinity become None."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def evaluate(
+    reconstruction: Reconstruction,
+    cloud: PointCloud | None,
+    mesh: Mesh | None,
+    truth: Truth,
+    *,
+    config: EvaluateConfig = DEFAULT,
+) -> Evaluation:
+    """Compares everything that was made with everything that is known. Raises InputError as `align_to_truth` and
+    `prepare_surface`."""
+    if truth.vertices is None and truth.points is None:
+        return Evaluation(evaluate_cameras(reconstruction, truth))
+    surface = prepare_surface(truth, config=config)
+    alignment = align_to_truth(reconstruction, truth)
+    return Evaluation(
+        cameras=evaluate_cameras(reconstruction, truth, gsd=surface.gsd),
+        cloud=None if cloud is None else evaluate_cloud(cloud, alignment, surface, config=config),
+        mesh=None if mesh is None else evaluate_mesh(mesh, alignment, surface, config=config),
+    )
