@@ -1,5 +1,29 @@
-"""rilievo: photos in, measured 3D out."""
+"""rilievo: photos in, measured 3D out. The public names are loaded when they are first used."""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rilievo.errors import RilievoError
+    from rilievo.pipelines import BuildSettings, Run, photos_to_mesh
+    from rilievo.project import Project
+
+_NAMES = {
+    "photos_to_mesh": "rilievo.pipelines",
+    "BuildSettings": "rilievo.pipelines",
+    "Run": "rilievo.pipelines",
+    "Project": "rilievo.project",
+    "RilievoError": "rilievo.errors",
+}
+
+__all__ = ["BuildSettings", "Project", "RilievoError", "Run", "__version__", "photos_to_mesh"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'rilievo' has no attribute {name!r}")

@@ -5,6 +5,8 @@ A rigid transform is a (3, 4) matrix [R | t] named by its direction: `b_from_a`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rilievo.types import Camera
@@ -137,7 +139,7 @@ def rotation_from_quaternion(q_wxyz: np.ndarray) -> np.ndarray:
     )
 
 
-def look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray = np.array([0.0, 0.0, 1.0])) -> np.ndarray:  # noqa: B008
+def look_at(eye: np.ndarray, target: np.ndarray, up: Sequence[float] = (0.0, 0.0, 1.0)) -> np.ndarray:
     """`cam_from_world` (3, 4) of a camera at eye that looks at target, image y pointing against `up`."""
     z = np.asarray(target, np.float64) - eye
     z /= np.linalg.norm(z)

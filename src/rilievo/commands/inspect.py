@@ -26,7 +26,7 @@ def read_report(project: Project) -> dict[str, Any]:
         ) from error
 
 
-def info(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()) -> int:  # noqa: B008
+def info(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()) -> int:
     """What a project holds and how good it is.
 
     Args:
@@ -46,7 +46,7 @@ def info(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()
 def why(
     house: Annotated[Path, tyro.conf.Positional],
     photo: Annotated[str, tyro.conf.Positional],
-    common: Common = Common(),  # noqa: B008
+    common: Common = Common(),
 ) -> int:
     """Why a photo was or was not placed, with the evidence and what to do.
 
@@ -105,7 +105,7 @@ def evidence(project: Project, name: str) -> dict[str, Any]:
     return {"partners": partners, "hint": hint}
 
 
-def clean(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()) -> int:  # noqa: B008
+def clean(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()) -> int:
     """Delete what no current result of a project needs (older settings, removed photos).
 
     Args:

@@ -1,0 +1,99 @@
+"""`rilievo build`: photos or a video in, textured model and report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import psutil
+import tyro
+
+from rilievo.commands.common import (
+    Common,
+    Talk,
+    num_cores,
+    parse_megabytes,
+    parse_seconds,
+    print_result,
+    spell_megabytes,
+    spell_seconds,
+)
+from rilievo.commands.inspect import read_report
+from rilievo.errors import InputError
+
+
+def build(
+    photos: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="HOUSE")] = None,
+    masks: Path | None = None,
+    camera: Path | None = None,
+    surface: Literal["auto", "poisson", "ball-pivoting", "delaunay", "tsdf"] = "auto",
+    keypoints: Literal["auto", "sift", "xfeat"] = "auto",
+    max_faces: int | None = None,
+    texture_size: int | None = None,
+    common: Common = Common(),
+) -> int:
+    """Photos or a video to cameras, dense cloud, textured mesh and report.
+
+    The same command again does only what is missing: after a crash, or with more photos.
+
+    Args:
+        photos: folders, files or a video (mp4, mov).
+        output: the project folder to write (default: the first input's name with -model behind it).
+        masks: folder of masks, named photo.jpg.png; black is not used.
+        camera: file with known intrinsics (a COLMAP camera line, or a 3 x 3 K matrix).
+        surface: method of the mesh; auto is the one that measures best.
+        keypoints: auto is SIFT, with the learned pair as rescue where its weights are installed.
+        max_faces: triangles of the final mesh (default: by quality).
+        texture_size: largest side of the texture, px (default: by quality).
+    """
+    from rilievo import __version__, pipelines
+    from rilievo.report import summarize
+
+    if not photos:
+        raise InputError("no photos were given", "the command line names no input", "rilievo build FOLDER -o model")
+    house = output or default_house(photos[0])
+    talk = Talk(common)
+    free_mb = psutil.virtual_memory().available / 2**20
+    memory_mb = parse_megabytes(common.memory) if common.memory else 0.75 * free_mb
+
+    def announce(plan: pipelines.Plan) -> None:
+        talk.say(
+            f"rilievo {__version__}: {plan.num_photos} photos of about {plan.megapixels:.1f} Mpx at quality"
+            f" {plan.quality} -> {house}\n"
+            f"expected: about {spell_seconds(plan.seconds)} on {plan.num_threads} threads, less where work is kept from"
+            f" before; {spell_megabytes(plan.memory_mb)} of memory (limit {spell_megabytes(memory_mb)})"
+        )
+
+    project = pipelines.photos_to_mesh(
+        photos,
+        house,
+        masks=masks,
+        camera=camera,
+        settings=pipelines.BuildSettings(
+            quality=common.quality,
+            surface=surface,
+            keypoints=keypoints,
+            max_faces=max_faces,
+            texture_size=texture_size,
+            seed=common.seed,
+        ),
+        run=pipelines.Run(
+            num_threads=common.threads or num_cores(),
+            memory_mb=memory_mb,
+            max_seconds=parse_seconds(common.time_budget) if common.time_budget else None,
+            progress=talk.progress,
+        ),
+        announce=announce,
+    )
+    report = read_report(project)
+    text = (
+        f"{summarize(report)}\nmodel     {house / 'export' / 'model.glb'}\nreport    {house / 'export' / 'report.html'}"
+    )
+    print_result(report, common.json, text)
+    return 0
+
+
+def default_house(first: Path) -> Path:
+    """my_photos -> my_photos-model, in the current folder."""
+    return Path(f"{first.resolve().stem or 'photos'}-model")

@@ -1,0 +1,145 @@
+"""Finding the photos of a build and reading them again when a stage needs their pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from rilievo.chain import Chain
+from rilievo.io import photos as files
+from rilievo.mappers import map_threads
+from rilievo.types import Camera, Photo, Reconstruction, View
+
+
+@dataclass(frozen=True)
+class PhotoConfig:
+    """Reading of a photo's metadata; it has no settings."""
+
+    version: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The usable photos of a build in their order of arrival, where they lie, and the files that cannot be used."""
+
+    photos: tuple[Photo, ...]
+    photo_ids: tuple[str, ...]
+    sources: tuple[files.Source, ...]
+    rejected: tuple[files.Rejected, ...]
+    camera: Camera | None = None
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {photo.name: i for i, photo in enumerate(self.photos)}
+
+    def photo(self, name: str) -> Photo:
+        """The photo of that name."""
+        return self.photos[self._index[name]]
+
+    def source(self, name: str) -> files.Source:
+        """Where the photo of that name lies."""
+        return self.sources[self._index[name]]
+
+    def load_pixels(self, name: str) -> np.ndarray:
+        """uint8 (h, w, 3) of the full photo, upright."""
+        return files.load_pixels(self.source(name))
+
+    def load_mask(self, name: str) -> np.ndarray | None:
+        """bool (h, w), True where the photo may be used."""
+        return files.load_mask(self.source(name))
+
+    def load_view(self, scene: Reconstruction, name: str, max_size: int) -> View:
+        """The undistorted photo of a placed camera."""
+        from rilievo.stages.views import undistort_view
+
+        i = scene.names.index(name)
+        return undistort_view(
+            self.load_pixels(name),
+            scene.camera(i),
+            scene.cam_from_world[i],
+            name,
+            max_size=max_size,
+            mask=self.load_mask(name),
+        )
+
+
+def gather(
+    chain: Chain, paths: Iterable[Path | str], *, masks: Path | None = None, camera: Path | None = None
+) -> Gathered:
+    """Photos of folders, files and videos. Those of an earlier run keep their place, new ones come last, so that what
+    was computed for a photo and the ones before it stays valid.
+
+    Raises InputError when nothing usable is found or a mask or camera file does not fit.
+    """
+    project = chain.project
+    sources = _expand(chain, files.find_photos(paths, masks=masks))
+    earlier = {name: i for i, name in enumerate(project.read().get("photos", []))}
+    sources.sort(key=lambda s: earlier.get(s.name, len(earlier)))
+    config = PhotoConfig()
+    ids: dict[str, str] = {}
+
+    def read(source: files.Source) -> Photo | files.Rejected:
+        key = [_file_hash(source.path), source.name, str(source.pts), _file_hash(source.mask) if source.mask else ""]
+        if found := project.find("photos", config, key):
+            ids[source.name] = found.output
+            return project.get(found.output)
+        photo = files.try_read_photo(source)
+        if isinstance(photo, Photo):
+            ids[source.name] = project.run("photos", config, key, lambda: photo).output
+        return photo
+
+    results: list[Photo | files.Rejected] = []
+    for result in map_threads(read, sources, chain.num_threads):
+        results.append(result)
+        chain.progress("photos", len(results), len(sources))
+    chosen = files.select_photos(sources, results)
+    photos = tuple(photo for _, photo in chosen.photos)
+    known = None
+    if camera is not None:
+        known = files.read_camera_file(camera, size=(photos[0].width, photos[0].height))
+    made_from = {**project.read().get("made_from", {}), "photos": [ids[p.name] for p in photos]}
+    project.update(photos=[p.name for p in photos], made_from=made_from)
+    return Gathered(
+        photos, tuple(ids[p.name] for p in photos), tuple(s for s, _ in chosen.photos), chosen.rejected, known
+    )
+
+
+def _expand(chain: Chain, sources: list[files.Source]) -> list[files.Source]:
+    """Videos replaced by their chosen frames; the choice is remembered by the video's content."""
+    from rilievo.io.video import choose_frames
+
+    expanded: list[files.Source] = []
+    for source in sources:
+        if not source.is_video:
+            expanded.append(source)
+            continue
+        key = f"{_file_hash(source.path)}/{source.name}"
+        remembered = chain.project.read().get("videos", {})
+        if key not in remembered:
+            chain.progress("video frames", 0, 1)
+            try:
+                frames = choose_frames(source)
+            except (files.InputError, files.MissingError):
+                expanded.append(source)  # reading it as a photo fails with the reason
+                continue
+            chain.progress("video frames", 1, 1)
+            remembered = {**remembered, key: [[f.name, f.pts] for f in frames]}
+            chain.project.update(videos=remembered)
+        for name, pts in remembered[key]:
+            mask = source.mask / f"{name.rsplit('/', 1)[1]}.png" if source.mask else None
+            expanded.append(files.Source(name, source.path, mask if mask and mask.is_file() else None, pts))
+    return expanded
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

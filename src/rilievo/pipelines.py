@@ -1,0 +1,339 @@
+"""Pipelines: stages strung together over a project folder. Each is short enough to be read as the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from rilievo import kernels
+from rilievo.chain import Cache, Chain, Progress, no_progress
+from rilievo.codec import content_id
+from rilievo.errors import AlignmentError, InputError, ResourceError
+from rilievo.gather import Gathered, gather
+from rilievo.project import Project
+from rilievo.types import Camera, DepthMap, Photo, Reconstruction, View
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What may change the result of `photos_to_mesh`."""
+
+    quality: str = "normal"
+    surface: str = "auto"
+    keypoints: str = "auto"
+    max_faces: int | None = None
+    texture_size: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """How it is computed: threads, the memory limit, who is told how far it is. None of these changes the result;
+    `max_seconds` does, by choosing the best quality that is expected to fit."""
+
+    num_threads: int = 0
+    memory_mb: float = 8192.0
+    max_seconds: float | None = None
+    progress: Progress = field(default=no_progress)
+
+
+# Largest side of the views that texture the model, default texture size and triangles, for each quality.
+TEXTURE_PRESETS = {"draft": (1200, 2048, 100_000), "normal": (2400, 4096, 300_000), "high": (8192, 8192, 1_000_000)}
+
+
+def photos_to_mesh(
+    paths: Iterable[Path | str],
+    house: Path | str,
+    *,
+    masks: Path | None = None,
+    camera: Path | None = None,
+    settings: BuildSettings = BuildSettings(),
+    run: Run = Run(),
+    announce: Callable[[Plan], None] | None = None,
+) -> Project:
+    """Photos, folders or videos to cameras, cloud and textured mesh in a project folder, with its exports and report.
+
+    The project's names are then `cameras` (Reconstruction), `cloud` (PointCloud) and `mesh` (Mesh). Only what is not in
+    the folder yet is computed. `announce` is told the plan before the long work starts.
+
+    Raises InputError for unusable input, AlignmentError when the photos form no scene, ResourceError when memory, disk
+    or permission is short.
+    """
+    from rilievo.publish import publish
+
+    kernels.set_num_threads(run.num_threads)
+    project = Project(house)
+    chain = Chain(project, kernels.native().num_threads(), run.progress)
+    found = gather(chain, paths, masks=masks, camera=camera)
+    if run.max_seconds is not None:
+        settings = replace(settings, quality=quality_within(found, settings, chain.num_threads, run.max_seconds))
+    plan = predict(found, settings, chain.num_threads)
+    if announce:
+        announce(plan)
+    check_plan(plan, run, house)
+    sparse = find_cameras(chain, found, settings)
+    cloud = make_cloud(chain, found, sparse, settings)
+    mesh = make_mesh(chain, found, sparse, cloud, settings)
+    chain.name(cameras=sparse.object_id, cloud=cloud, mesh=mesh)
+    publish(chain, found, sparse.features, asdict(settings))
+    return project
+
+
+# --- the three parts --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Cameras and sparse points, and the features they came from (photo name -> object id)."""
+
+    object_id: str
+    reconstruction: Reconstruction
+    features: Mapping[str, str]
+
+
+def find_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Sparse:
+    """Keypoints, matches, structure from motion."""
+    from rilievo.stages import cameras, features, matches
+
+    project = chain.project
+    photos = {photo.name: photo for photo in found.photos}
+    extract_config = features.FeaturesConfig(seed=settings.seed)
+    keypoints = chain.each(
+        "keypoints",
+        extract_config,
+        photos,
+        lambda name: [photos[name].content_id, photos[name].mask_id or ""],
+        lambda name: features.extract(
+            found.load_pixels(name), name=photos[name].content_id, mask=found.load_mask(name), config=extract_config
+        ),
+        parallel=True,
+    )
+    load = Cache(lambda name: project.get(keypoints[name]), 64)
+    pairs = matches.select_pairs(found.photos, load, config=matches.PairsConfig())
+    match_config = matches.MatchesConfig(seed=settings.seed)
+    guesses = {p.name: guess(p, found.camera) for p in found.photos}
+    matched = chain.each(
+        "matches",
+        match_config,
+        [p.name for p in found.photos[1:]],
+        lambda name: [content_id(name, guesses[name], [(n, keypoints[n]) for n in pairs[name]], keypoints[name])],
+        lambda name: matches.match(
+            name, load(name), [(n, load(n), guesses[n]) for n in pairs[name]], guesses[name], config=match_config
+        ),
+        parallel=True,
+    )
+    config = cameras.CamerasConfig(seed=settings.seed)
+    known = dict.fromkeys(photos, found.camera) if found.camera is not None else None
+    object_id = chain.one(
+        "cameras",
+        config,
+        [*found.photo_ids, *keypoints.values(), *matched.values(), content_id(known is not None and found.camera)],
+        lambda: cameras.reconstruct(
+            found.photos,
+            {name: load(name) for name in photos},
+            [project.get(i) for i in matched.values()],
+            cameras=known,
+            config=config,
+        ),
+    )
+    return Sparse(object_id, project.get(object_id), keypoints)
+
+
+def guess(photo: Photo, known: Camera | None) -> Camera:
+    """The camera to start from: the one given, EXIF's focal length, or a usual one."""
+    from rilievo.stages.matches import guess_camera
+
+    return known if known is not None else guess_camera(photo)[0]
+
+
+def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSettings) -> str:
+    """Depth maps of all placed photos (matched, refined with their neighbours' depth, checked), then one cloud."""
+    from rilievo.stages import depth, points, views
+
+    project, scene = chain.project, sparse.reconstruction
+    config = depth.DepthConfig.for_quality(settings.quality, seed=settings.seed)
+    sources = views.select_sources(scene)
+    names = [name for name in scene.names if sources[name]]
+    if not names:
+        raise AlignmentError(
+            "no depth can be measured",
+            "no photo shares enough of the scene with another one at a useful angle",
+            "take the photos from places further apart",
+        )
+    load_view = Cache(lambda name: found.load_view(scene, name, config.max_size), 16)
+    place = {name: place_id(scene, found, name) for name in scene.names}
+
+    def estimate(name: str) -> DepthMap:
+        view = load_view(name)
+        return depth.estimate_depth(
+            view,
+            [load_view(s) for s in sources[name]],
+            seeds=views.sparse_seeds(scene, view),
+            depth_range=views.depth_range(scene, name),
+            config=config,
+        )
+
+    def seeds_id(name: str) -> str:
+        return content_id(scene.points[scene.obs_point[scene.obs_photo == scene.names.index(name)]])
+
+    first = chain.each(
+        "depth",
+        config,
+        names,
+        lambda name: [place[name], *(place[s] for s in sources[name]), seeds_id(name)],
+        estimate,
+    )
+    load_first = Cache(lambda name: project.get(first[name]), 10)
+    near = {name: [s for s in sources[name] if s in first] for name in names}
+
+    def refine(name: str) -> DepthMap:
+        return depth.estimate_depth(
+            load_view(name),
+            [load_view(s) for s in near[name]],
+            seeds=np.zeros((0, 3)),
+            depth_range=views.depth_range(scene, name),
+            start=load_first(name),
+            source_depths=[load_first(s) for s in near[name]],
+            config=config,
+        )
+
+    second = chain.each(
+        "depth refined", config, names, lambda name: [first[name], *(first[s] for s in near[name])], refine
+    )
+    load_second = Cache(lambda name: project.get(second[name]), 10)
+    checked = chain.each(
+        "depth checked",
+        config,
+        names,
+        lambda name: [second[name], *(second[s] for s in near[name])],
+        lambda name: depth.filter_depth(load_second(name), [load_second(s) for s in near[name]], config=config),
+    )
+    fusion = points.FusionConfig()
+    maps = StoredMaps(names, near, lambda name: (project.get(checked[name]), load_view(name)))
+    return chain.one("cloud", fusion, [*checked.values()], lambda: points.fuse(maps, config=fusion))
+
+
+def place_id(scene: Reconstruction, found: Gathered, name: str) -> str:
+    """Names what a view depends on: its photo, its camera and where it stands."""
+    i = scene.names.index(name)
+    photo = found.photo(name)
+    return content_id(photo.content_id, photo.mask_id, scene.camera(i), scene.cam_from_world[i])
+
+
+class StoredMaps:
+    """Depth maps on disk as `stages.points.fuse` wants them: one at a time."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        neighbours: Mapping[str, Sequence[str]],
+        load: Callable[[str], tuple[DepthMap, View]],
+    ) -> None:
+        self.names, self.neighbours, self._load = names, neighbours, load
+
+    def load(self, name: str) -> tuple[DepthMap, np.ndarray]:
+        """The map and the pixels of its view."""
+        depth_map, view = self._load(name)
+        return depth_map, view.pixels
+
+
+def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, settings: BuildSettings) -> str:
+    """Surface from the cloud, then texture from the photos."""
+    from rilievo.stages import mesh, texture
+
+    project, scene = chain.project, sparse.reconstruction
+    view_size, texture_size, max_faces = TEXTURE_PRESETS[settings.quality]
+    config = mesh.MeshConfig(surface=settings.surface, max_faces=settings.max_faces or max_faces)
+    surface = chain.one(
+        "surface",
+        config,
+        [cloud, content_id(list(scene.names), scene.centers)],
+        lambda: mesh.mesh_cloud(project.get(cloud), scene, config=config),
+    )
+    paint = texture.TextureConfig(max_texture_size=settings.texture_size or texture_size)
+    views = [content_id(view_size), *(place_id(scene, found, name) for name in scene.names)]
+    return chain.one(
+        "texture",
+        paint,
+        [surface, *views],
+        lambda: texture.texture(
+            project.get(surface), scene.names, lambda name: found.load_view(scene, name, view_size), config=paint
+        ),
+    )
+
+
+# --- what it will take ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build is expected to take."""
+
+    num_photos: int
+    megapixels: float
+    quality: str
+    num_threads: int
+    seconds: float
+    memory_mb: float
+
+
+# CPU seconds measured by bench/suite.py: a photo's Mpx of keypoints, a pair of photos, a Mpx of depth map, a Mpx of
+# depth map fused and meshed, a Mpx of view textured.
+COST = {"keypoints": 0.35, "pair": 0.12, "depth": 14.0, "surface": 6.0, "texture": 2.0}
+
+
+def predict(found: Gathered, settings: BuildSettings, num_threads: int) -> Plan:
+    """Time and memory from the number and size of the photos. Seconds are for a core like the one that was measured."""
+    from rilievo.stages.depth import DepthConfig
+
+    sizes = [(p.width, p.height) for p in found.photos]
+    depth_size = DepthConfig.for_quality(settings.quality).max_size
+    view_size = TEXTURE_PRESETS[settings.quality][0]
+    mpx = sum(w * h for w, h in sizes) / 1e6
+    depth_mpx = sum(_mpx_within(w, h, depth_size) for w, h in sizes)
+    view_mpx = sum(_mpx_within(w, h, view_size) for w, h in sizes)
+    n = len(sizes)
+    pairs = n * (n - 1) / 2 if n <= 60 else 30 * n
+    cpu = (
+        COST["keypoints"] * mpx
+        + COST["pair"] * pairs
+        + (COST["depth"] + COST["surface"]) * depth_mpx
+        + COST["texture"] * view_mpx
+    )
+    largest = max((w * h / 1e6 for w, h in sizes), default=0.0)
+    largest_depth = max((_mpx_within(w, h, depth_size) for w, h in sizes), default=0.0)
+    memory = 500 + max(60 * largest * num_threads, 260 * largest_depth + 250 * depth_mpx * 0.35)
+    return Plan(n, mpx / max(n, 1), settings.quality, num_threads, 5 + cpu / num_threads, memory)
+
+
+def _mpx_within(width: int, height: int, max_size: int) -> float:
+    scale = min(1.0, max_size / max(width, height))
+    return width * height * scale * scale / 1e6
+
+
+def quality_within(found: Gathered, settings: BuildSettings, num_threads: int, seconds: float) -> str:
+    """The best quality that is expected to fit into so many seconds (draft when none does)."""
+    for quality in ("high", "normal"):
+        if predict(found, replace(settings, quality=quality), num_threads).seconds <= seconds:
+            return quality
+    return "draft"
+
+
+def check_plan(plan: Plan, run: Run, house: Path | str) -> None:
+    """Raises InputError for a single photo and ResourceError when the memory limit is too low."""
+    if plan.num_photos < 2:
+        raise InputError(
+            "a 3D model needs at least two photos",
+            f"{plan.num_photos} usable photo was found",
+            "take 20 or more photos around the object, each overlapping the one before by two thirds",
+        )
+    if plan.memory_mb > run.memory_mb:
+        easier = {"high": "--quality normal", "normal": "--quality draft"}.get(plan.quality, "fewer photos at a time")
+        raise ResourceError(
+            f"the memory is too short: about {plan.memory_mb / 1024:.1f} GiB are needed",
+            f"the limit is {run.memory_mb / 1024:.1f} GiB",
+            f"use {easier} (needs less than half), or raise --memory; what is in {house} is kept",
+        )

@@ -1,0 +1,149 @@
+"""The files for people: models, cameras and the report, made from a project's objects. Safe to delete, made again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rilievo import __version__, geometry, report, report_page
+from rilievo.chain import Chain
+from rilievo.codec import content_id
+from rilievo.gather import Gathered
+from rilievo.project import Project, explain_os_errors
+from rilievo.types import Camera, Mesh, Reconstruction
+
+PICTURE_SIZE = (960, 720)
+
+
+def publish(chain: Chain, found: Gathered, features: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+    """Writes HOUSE/export, unless it already shows these results."""
+    project = chain.project
+    folder = project.root / "export"
+    content = project.read()
+    names = content["names"]
+    rejected = [(r.name, r.reason) for r in found.rejected]
+    shown = content_id(__version__, names, settings, rejected, content["accounts"])
+    if content.get("published") == shown and (folder / "report.html").is_file():
+        return
+    chain.progress("export", 0, 1)
+    project.update(published=None)
+    with explain_os_errors("write the exports", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_models(project, folder)
+        write_report(chain, found, features, settings, rejected)
+    project.update(published=shown)
+    chain.progress("export", 1, 1)
+
+
+def write_models(project: Project, folder: Path) -> None:
+    """model.glb, model.obj, cloud.ply, cameras/ and transforms.json."""
+    from rilievo.io import cameras, models
+
+    mesh: Mesh = project.named("mesh")
+    models.write(folder / "model.glb", mesh)
+    models.write(folder / "model.obj", mesh)
+    models.write(folder / "cloud.ply", project.named("cloud"))
+    scene: Reconstruction = project.named("cameras")
+    shutil.rmtree(folder / "cameras", ignore_errors=True)
+    cameras.write_colmap(folder / "cameras", scene)
+    cameras.write_transforms(folder / "transforms.json", scene)
+
+
+def write_report(
+    chain: Chain,
+    found: Gathered,
+    features: Mapping[str, str],
+    settings: Mapping[str, Any],
+    rejected: list[tuple[str, str]],
+) -> None:
+    """report.json and report.html."""
+    from rilievo.stages.mesh_clean import holes
+
+    project = chain.project
+    scene: Reconstruction = project.named("cameras")
+    mesh: Mesh = project.named("mesh")
+    accounts = project.read()["accounts"]
+    facts = report.build_report(
+        version=__version__,
+        settings=settings,
+        photos=found.photos,
+        rejected=rejected,
+        num_keypoints={name: len(project.get(i).keypoints) for name, i in features.items()},
+        reconstruction=scene,
+        cloud=project.named("cloud"),
+        mesh=mesh,
+        boundary_lengths=[loop.length for loop in holes(mesh)],
+        texture_facts={},
+        stages=[{"stage": stage, **account} for stage, account in accounts.items()],
+    )
+    folder = project.root / "export"
+    pictures = take_pictures(scene, mesh, lambda name, size: found.load_view(scene, name, size).pixels)
+    thumbnails = {p.name: report_page.to_jpeg(_thumbnail(found, p.name), 75) for p in found.photos[:400]}
+    page = report_page.render_page(facts, scene, pictures, thumbnails, project.root.resolve().name)
+    _replace(folder / "report.html", page)
+    _replace(folder / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)
+
+
+def _thumbnail(found: Gathered, name: str) -> np.ndarray:
+    from rilievo.io import photos
+
+    return photos.load_pixels(found.source(name), max_size=160)
+
+
+def take_pictures(
+    scene: Reconstruction, mesh: Mesh, load_pixels: Callable[[str, int], np.ndarray]
+) -> list[tuple[str, np.ndarray]]:
+    """A photo beside the model seen from the same place, its bare shape, and the model from other places."""
+    from rilievo.stages.render import render_mesh
+
+    middle = scene.names[len(scene.names) // 2]
+    pictures = []
+    for number, name in enumerate(dict.fromkeys([middle, scene.names[0], scene.names[-1]])):
+        pixels = load_pixels(name, PICTURE_SIZE[0])
+        i = scene.names.index(name)
+        camera = _pinhole(scene.camera(i), pixels.shape[1], pixels.shape[0])
+        if number == 0:
+            pictures.append((f"photo {name}", pixels))
+        image, _ = render_mesh(mesh, camera, scene.cam_from_world[i])
+        pictures.append((f"the model, seen from where {name} was taken", image))
+        if number == 0:
+            image, _ = render_mesh(mesh, camera, scene.cam_from_world[i], shading="clay")
+            pictures.append(("its shape without texture", image))
+    camera, cam_from_world = overview(scene, mesh)
+    image, _ = render_mesh(mesh, camera, cam_from_world)
+    pictures.append(("the model from further away", image))
+    return pictures
+
+
+def _pinhole(camera: Camera, width: int, height: int) -> Camera:
+    scale = width / camera.width
+    K = np.diag([scale, height / camera.height, 1.0]) @ camera.K
+    return Camera.pinhole(width, height, K)
+
+
+def overview(scene: Reconstruction, mesh: Mesh) -> tuple[Camera, np.ndarray]:
+    """A camera that sees the whole model from the middle of the photographers' side, a little from above."""
+    vertices = mesh.vertices + mesh.origin
+    low, high = np.quantile(vertices, [0.02, 0.98], axis=0)
+    center, radius = (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, 1e-9)
+    toward = np.median(scene.centers, axis=0) - center
+    toward[2] = max(toward[2], 0.35 * float(np.hypot(*toward[:2])))
+    if np.linalg.norm(toward[:2]) < 1e-6 * radius:
+        toward = scene.centers[0] - center
+    toward /= np.linalg.norm(toward)
+    width, height = PICTURE_SIZE
+    focal = 1.3 * width
+    K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    eye = center + toward * radius * 2.6
+    return Camera.pinhole(width, height, K), geometry.look_at(eye, center)
