@@ -8,6 +8,7 @@
 #include "parallel.h"
 
 void bind_nearest(nb::module_&);
+void bind_stereo(nb::module_&);
 
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
@@ -25,4 +26,5 @@ NB_MODULE(_native, m) {
       },
       nb::arg("name"));
   bind_nearest(m);
+  bind_stereo(m);
 }

@@ -15,6 +15,10 @@ from typing import Any
 # kernel name -> module of kernels.reference that holds its twin. A new kernel is a row here.
 KERNELS: dict[str, str] = {
     "closest_on_mesh": "nearest",
+    "stereo_sweep": "stereo",
+    "stereo_cost": "stereo",
+    "depth_agreement": "depth_check",
+    "depth_pieces": "depth_check",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
