@@ -66,7 +66,8 @@ def run_verb(verb: str, args: list[str]) -> int:
         import tyro
 
         function = getattr(importlib.import_module(module), name)
-        return tyro.cli(function, prog=f"rilievo {verb}", args=args, config=(tyro.conf.OmitArgPrefixes,)) or 0
+        style = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+        return tyro.cli(function, prog=f"rilievo {verb}", args=args, config=style) or 0
     except RilievoError as error:
         print(error, file=sys.stderr)
         return 1

@@ -23,14 +23,14 @@ from rilievo.errors import InputError
 
 
 def build(
-    photos: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    photos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS...")],
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="HOUSE")] = None,
-    masks: Path | None = None,
-    camera: Path | None = None,
+    masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    camera: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     surface: Literal["auto", "poisson", "ball-pivoting", "delaunay", "tsdf"] = "auto",
     keypoints: Literal["auto", "sift", "xfeat"] = "auto",
-    max_faces: int | None = None,
-    texture_size: int | None = None,
+    max_faces: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
+    texture_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
     common: Common = Common(),
 ) -> int:
     """Photos or a video to cameras, dense cloud, textured mesh and report.

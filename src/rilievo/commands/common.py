@@ -24,11 +24,11 @@ class Common:
 
     quality: Quality = "normal"
     """resolution and effort: draft for a first look, normal, high for full resolution"""
-    time_budget: str | None = None
+    time_budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
     """choose the best quality expected to fit, e.g. 10m, 90s, 1h"""
     threads: int = 0
     """threads to use (0: one per core); never changes the result"""
-    memory: str | None = None
+    memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
     """memory to stay below, e.g. 4G (default: three quarters of what is free)"""
     seed: int = 0
     """seed of everything random"""
