@@ -9,6 +9,7 @@
 
 void bind_nearest(nb::module_&);
 void bind_stereo(nb::module_&);
+void bind_surface(nb::module_& m);
 
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
@@ -27,4 +28,5 @@ NB_MODULE(_native, m) {
       nb::arg("name"));
   bind_nearest(m);
   bind_stereo(m);
+  bind_surface(m);
 }

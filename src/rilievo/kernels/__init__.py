@@ -19,6 +19,7 @@ KERNELS: dict[str, str] = {
     "stereo_cost": "stereo",
     "depth_agreement": "depth_check",
     "depth_pieces": "depth_check",
+    "fuse_map": "fusion",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")

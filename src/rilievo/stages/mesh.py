@@ -1,0 +1,142 @@
+"""Surfaces from points: one function a method in the table SURFACES, and the cleaning that follows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from rilievo.errors import AlignmentError, InputError
+from rilievo.stages import mesh_clean
+from rilievo.stages.surface_poisson import poisson
+from rilievo.types import Mesh, PointCloud, Reconstruction
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """How points become a surface."""
+
+    version: ClassVar[int] = 1
+    surface: str = "auto"
+    """Method: auto, or a name in SURFACES. auto is the one that measured best."""
+    max_faces: int = 1_000_000
+    """The surface is simplified to this many triangles (0: as it comes)."""
+    thinning: float = 1.5
+    """Of points closer together than this many pixel footprints one is used (0: all are)."""
+    max_gap: float = 4.0
+    """Surface farther from all points than this many pixel footprints is marked as inferred."""
+    max_inferred: float = 12.0
+    """Surface farther from all points than this many pixel footprints is dropped."""
+    max_hole: float = 40.0
+    """Holes whose rim is shorter than this many pixel footprints are filled and marked as inferred."""
+    min_component: float = 0.0005
+    """Pieces with less than this share of the whole area are dropped."""
+    smoothing: int = 1
+    """Rounds of smoothing that keep volume (0: none)."""
+
+
+Surface = Callable[[PointCloud, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
+
+# name -> function(cloud, centers of cloud.names (n, 3) relative to cloud.origin, thinning) -> vertices, faces
+SURFACES: dict[str, Surface] = {"poisson": poisson}
+DEFAULT_SURFACE = "poisson"
+
+
+def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: MeshConfig = MeshConfig()) -> Mesh:
+    """A surface through the points, with colour, confidence and sigma of the nearest points at its vertices.
+
+    The photos that `cloud.names` names must be in `reconstruction`: methods that reason about visibility need the
+    places of the cameras. Faces without a measured point nearby have `inferred` True.
+
+    Raises InputError for an unknown method, a cloud that is too small, or a cloud of other photos; AlignmentError when
+    no surface is left.
+    """
+    name = DEFAULT_SURFACE if config.surface == "auto" else config.surface
+    if name not in SURFACES:
+        raise InputError(
+            f"unknown surface method {config.surface!r}",
+            f"the methods are: auto, {', '.join(sorted(SURFACES))}",
+            "choose one of them with --surface",
+        )
+    if len(cloud.points) < 100:
+        raise InputError(
+            "the point cloud is too small for a surface",
+            f"it has {len(cloud.points)} points; at least 100 are needed",
+            "check with `rilievo info` how many photos were placed, and take photos that overlap more",
+        )
+    missing = sorted(set(cloud.names) - set(reconstruction.names))
+    if missing:
+        raise InputError(
+            "the cameras do not belong to this point cloud",
+            f"{len(missing)} of {len(cloud.names)} photos have no camera, e.g. {missing[0]}",
+            "use the reconstruction from which the depth maps were made",
+        )
+    row = {photo: i for i, photo in enumerate(reconstruction.names)}
+    centers = reconstruction.centers[[row[photo] for photo in cloud.names]].reshape(-1, 3) - cloud.origin
+
+    vertices, faces = SURFACES[name](cloud, centers, config.thinning)
+    vertices, faces = mesh_clean.tidy(vertices, faces)
+    nearby = _Nearby(cloud)
+    faces = faces[nearby.gap(vertices, faces) <= config.max_inferred]
+    vertices, faces = mesh_clean.split_nonmanifold(*mesh_clean.tidy(vertices, faces))
+    vertices, faces = _drop_pieces(vertices, faces, config.min_component)
+    if not len(faces):
+        raise AlignmentError(
+            "no surface was found",
+            f"the {len(cloud.points)} points are too scattered for the method {name}",
+            "take photos that overlap more, or try another --surface",
+        )
+    vertices = mesh_clean.smooth(vertices, faces, config.smoothing)
+    vertices, faces = mesh_clean.simplify(vertices, faces, config.max_faces)
+    vertices, faces = mesh_clean.split_nonmanifold(vertices, faces)
+    colors, confidence, sigma = nearby.attributes(vertices)
+    return Mesh(
+        vertices=vertices,
+        faces=faces,
+        normals=mesh_clean.vertex_normals(vertices, faces),
+        colors=colors,
+        confidence=confidence,
+        sigma=sigma,
+        inferred=nearby.gap(vertices, faces) > config.max_gap,
+        origin=cloud.origin,
+    )
+
+
+class _Nearby:
+    """The measured points around a place."""
+
+    def __init__(self, cloud: PointCloud) -> None:
+        from scipy.spatial import cKDTree
+
+        self._cloud = cloud
+        self._tree = cKDTree(cloud.points, balanced_tree=False, compact_nodes=False)
+
+    def gap(self, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """Distance of each face's centre to the nearest point, in that point's pixel footprints."""
+        if not len(faces):
+            return np.zeros(0)
+        distance, nearest = self._tree.query(vertices[faces].mean(1))
+        return distance / self._cloud.spacing[nearest]
+
+    def attributes(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Colours, confidence and sigma at vertices: means of the four nearest points, weighted by 1 / distance."""
+        cloud = self._cloud
+        k = min(4, len(cloud.points))
+        distance, nearest = self._tree.query(vertices, k=list(range(1, k + 1)))
+        weight = 1.0 / (distance + 0.25 * cloud.spacing[nearest])
+        weight /= weight.sum(1, keepdims=True)
+        colors = np.einsum("vk,vkc->vc", weight, cloud.colors[nearest].astype(np.float64))
+        confidence = (weight * cloud.confidence[nearest]).sum(1)
+        sigma = (weight * cloud.sigma[nearest]).sum(1)
+        return np.round(colors).astype(np.uint8), confidence.astype(np.float32), sigma.astype(np.float32)
+
+
+def _drop_pieces(vertices: np.ndarray, faces: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Without connected pieces that have less than this share of the area."""
+    if not len(faces):
+        return vertices, faces
+    label = mesh_clean.components(faces, len(vertices))
+    area = np.bincount(label, mesh_clean.face_areas(vertices, faces))
+    return mesh_clean.tidy(vertices, faces[area[label] >= min_share * area.sum()])

@@ -1,0 +1,121 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rilievo.errors import InputError
+from rilievo.stages import mesh_clean
+from rilievo.stages.mesh import SURFACES, MeshConfig, mesh_cloud
+from rilievo.types import Mesh
+from surface_scenes import sphere_cloud
+
+
+def grid(n):
+    """A flat square of n x n cells."""
+    y, x = np.mgrid[0 : n + 1, 0 : n + 1]
+    vertices = np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3).astype(np.float32)
+    a = (np.arange(n)[:, None] * (n + 1) + np.arange(n)).ravel()
+    faces = np.concatenate([np.stack([a, a + 1, a + n + 2], 1), np.stack([a, a + n + 2, a + n + 1], 1)])
+    return vertices, faces.astype(np.int32)
+
+
+def edge_counts(faces):
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    return np.unique(edges, axis=0, return_counts=True)[1]
+
+
+@pytest.mark.parametrize("surface", sorted(SURFACES))
+def test_a_sphere_comes_back(surface):
+    cloud, reconstruction = sphere_cloud(3000, noise=0.003)
+    config = MeshConfig(surface=surface, thinning=0.5)
+    mesh = mesh_cloud(cloud, reconstruction, config=config)
+    measured = mesh.faces[~mesh.inferred]
+    radius = np.linalg.norm(mesh.vertices[np.unique(measured)], axis=1)
+    assert np.abs(radius - 1).mean() < 0.015
+    area = mesh_clean.face_areas(mesh.vertices, measured).sum()
+    assert 0.8 * 4 * np.pi < area < 1.1 * 4 * np.pi
+    p = mesh.vertices[mesh.faces].astype(float)
+    outward = (np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]) * p.mean(1)).sum(1)
+    assert (outward > 0).mean() > 0.99
+    assert edge_counts(mesh.faces).max() <= 2
+    assert (mesh.colors == [10, 20, 30]).all()
+    np.testing.assert_allclose(mesh.confidence, 0.5, atol=1e-5)
+    np.testing.assert_allclose(mesh.sigma, 0.01, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1, atol=1e-5)
+    again = mesh_cloud(cloud, reconstruction, config=config)
+    assert again.vertices.tobytes() == mesh.vertices.tobytes() and again.faces.tobytes() == mesh.faces.tobytes()
+
+
+def test_the_budget_of_faces_is_kept():
+    cloud, reconstruction = sphere_cloud(3000)
+    mesh = mesh_cloud(cloud, reconstruction, config=MeshConfig(max_faces=1000, thinning=0.5))
+    assert 500 < len(mesh.faces) <= 1050
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).max() < 0.05
+
+
+def test_bad_input_is_told_in_words():
+    cloud, reconstruction = sphere_cloud(200)
+    with pytest.raises(InputError, match="unknown surface method 'magic'"):
+        mesh_cloud(cloud, reconstruction, config=MeshConfig(surface="magic"))
+    with pytest.raises(InputError, match="too small for a surface"):
+        mesh_cloud(sphere_cloud(50)[0], reconstruction)
+    with pytest.raises(InputError, match="do not belong"):
+        mesh_cloud(dataclasses.replace(cloud, names=("x",) * 16), reconstruction)
+
+
+def test_holes_are_measured():
+    vertices, faces = grid(10)
+    center = vertices[faces].mean(1)[:, :2]
+    inside = ((center > 4) & (center < 6)).all(1)
+    mesh = Mesh(vertices, faces[~inside])
+    found = mesh_clean.holes(mesh)
+    assert [len(h.vertices) for h in found] == [40, 8]
+    assert found[0].length == pytest.approx(40) and found[1].length == pytest.approx(8)
+    assert found[1].area == pytest.approx(4)
+    assert mesh_clean.holes(Mesh(vertices[:0], faces[:0])) == []
+
+
+def test_loops_that_touch_in_a_vertex_are_two_holes():
+    vertices, faces = grid(6)
+    center = np.floor(vertices[faces].mean(1)[:, :2])
+    gone = (center == [2, 2]).all(1) | (center == [3, 3]).all(1)
+    found = mesh_clean.holes(Mesh(vertices, faces[~gone]))
+    assert sorted(len(h.vertices) for h in found) == [4, 4, 24]
+
+
+def test_tidy_drops_rubbish():
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [np.nan, 0, 0], [5, 5, 5]], np.float32)
+    faces = np.array([[0, 1, 2], [1, 2, 0], [0, 0, 1], [0, 1, 3]], np.int32)
+    v, f = mesh_clean.tidy(vertices, faces)
+    assert v.shape == (3, 3) and f.tolist() == [[0, 1, 2]]
+    v, f = mesh_clean.tidy(vertices[:0], faces[:0])
+    assert v.shape == (0, 3) and f.shape == (0, 3)
+
+
+def test_sheets_that_share_an_edge_or_a_point_are_cut_apart():
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1], [2, 0, 1]], np.float32)
+    faces = np.array([[0, 1, 2], [1, 0, 3], [0, 1, 4], [1, 0, 5]], np.int32)
+    v, f = mesh_clean.split_nonmanifold(vertices, faces)
+    assert edge_counts(f).max() <= 2 and len(f) == 4
+    np.testing.assert_array_equal(v[f], vertices[faces])
+    butterfly = np.array([[0, 1, 2], [0, 3, 4]], np.int32)
+    v, f = mesh_clean.split_nonmanifold(vertices, butterfly)
+    assert len(v) == 6
+
+
+def test_smoothing_takes_noise_and_leaves_volume():
+    import trimesh
+
+    ball = trimesh.creation.icosphere(4)
+    faces = np.asarray(ball.faces, np.int32)
+    noisy = (ball.vertices * (1 + 0.01 * np.random.default_rng(0).normal(size=(len(ball.vertices), 1)))).astype("f4")
+    radius = np.linalg.norm(mesh_clean.smooth(noisy, faces, 5), axis=1)
+    assert radius.std() < 0.006 and abs(radius.mean() - 1) < 0.002
+    flat, square = grid(5)
+    np.testing.assert_allclose(mesh_clean.smooth(flat, square, 3)[:, 2], 0)
+
+
+def test_components_count_pieces():
+    vertices, faces = grid(2)
+    both = np.concatenate([faces, faces + len(vertices)])
+    assert np.bincount(mesh_clean.components(both, 2 * len(vertices))).tolist() == [8, 8]
