@@ -177,6 +177,7 @@ class Reconstruction(_Value):
     origin: (latitude, longitude, height) of the world's zero in an "enu" frame, else zeros.
     unplaced: photo name -> reason, one sentence.  num_models: how many separate models the photos formed.
     intrinsics_note: which intrinsics were refined, and why not where they were not.
+    georeference_note: how well GPS or other references fit, or why they were not used; empty without any.
     """
 
     names: tuple[str, ...]
@@ -196,6 +197,7 @@ class Reconstruction(_Value):
     unplaced: dict[str, str] = field(default_factory=dict)
     num_models: int = 1
     intrinsics_note: str = ""
+    georeference_note: str = ""
 
     def camera(self, i: int) -> Camera:
         """The camera that took photo i."""
