@@ -208,7 +208,7 @@ def summarize(report: Mapping[str, Any]) -> str:
     lines = [
         report["verdict"],
         f"cameras   reprojection error {sparse['reprojection_error_px']} px, {sparse['num_points']:,} sparse points",
-        f"cloud     {cloud['num_points']:,} points, one pixel spans {report['gsd']:.3g} {unit}",
+        f"cloud     {cloud['num_points']:,} points, one pixel spans {report['gsd']} {unit}",
         f"mesh      {mesh['num_faces']:,} triangles, {inferred}, {mesh['num_holes']} holes",
         f"time      {report['total_seconds']:.0f} s, peak memory {report['peak_memory_mb']:.0f} MiB",
         *(f"warning   {w}" for w in report["warnings"]),
