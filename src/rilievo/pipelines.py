@@ -154,7 +154,7 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
     from rilievo.stages import depth, points, views
 
     project, scene = chain.project, sparse.reconstruction
-    config = depth.DepthConfig.for_quality(settings.quality, seed=settings.seed)
+    config = replace(depth.DepthConfig.for_quality(settings.quality), seed=settings.seed)
     sources = views.select_sources(scene)
     names = [name for name in scene.names if sources[name]]
     if not names:

@@ -1,0 +1,25 @@
+"""Captures that many tests share, rendered once a session."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """Eight photos at 400 x 300 of a small scene, in `photos`, with `truth` beside them."""
+    from scenes import tiny_capture
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_capture(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_house(tiny, tmp_path_factory) -> Path:
+    """A finished build of `tiny` at draft quality. Tests that change it copy it first."""
+    from rilievo import BuildSettings, Run, photos_to_mesh
+
+    house = tmp_path_factory.mktemp("built") / "house"
+    photos_to_mesh([tiny / "photos"], house, settings=BuildSettings(quality="draft"), run=Run(num_threads=2))
+    return house
