@@ -260,7 +260,7 @@ def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, setting
         paint,
         [surface, *views],
         lambda: texture.texture(
-            project.get(surface), scene.names, lambda name: found.load_view(scene, name, view_size), config=paint
+            project.get(surface), lambda name: found.load_view(scene, name, view_size), scene.names, config=paint
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def write_report(
 ) -> None:
     """report.json and report.html."""
     from rilievo.stages.mesh_clean import holes
+    from rilievo.stages.texture import texture_facts
 
     project = chain.project
     scene: Reconstruction = project.named("cameras")
@@ -78,7 +80,7 @@ def write_report(
         cloud=project.named("cloud"),
         mesh=mesh,
         boundary_lengths=[loop.length for loop in holes(mesh)],
-        texture_facts={},
+        texture_facts=texture_facts(mesh),
         stages=[{"stage": stage, **account} for stage, account in accounts.items()],
     )
     folder = project.root / "export"
@@ -107,6 +109,7 @@ def take_pictures(
     """A photo beside the model seen from the same place, its bare shape, and the model from other places."""
     from rilievo.stages.render import render_mesh
 
+    bare = replace(mesh, texture=None, uvs=None, colors=None)
     middle = scene.names[len(scene.names) // 2]
     pictures = []
     for number, name in enumerate(dict.fromkeys([middle, scene.names[0], scene.names[-1]])):
@@ -118,7 +121,7 @@ def take_pictures(
         image, _ = render_mesh(mesh, camera, scene.cam_from_world[i])
         pictures.append((f"the model, seen from where {name} was taken", image))
         if number == 0:
-            image, _ = render_mesh(mesh, camera, scene.cam_from_world[i], shading="clay")
+            image, _ = render_mesh(bare, camera, scene.cam_from_world[i])
             pictures.append(("its shape without texture", image))
     camera, cam_from_world = overview(scene, mesh)
     image, _ = render_mesh(mesh, camera, cam_from_world)
