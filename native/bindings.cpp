@@ -10,6 +10,7 @@
 void bind_nearest(nb::module_&);
 void bind_stereo(nb::module_&);
 void bind_surface(nb::module_& m);
+void bind_texture(nb::module_&);
 
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
@@ -29,4 +30,5 @@ NB_MODULE(_native, m) {
   bind_nearest(m);
   bind_stereo(m);
   bind_surface(m);
+  bind_texture(m);
 }

@@ -276,6 +276,8 @@ class Mesh(_Value):
     inferred: True for faces that no photo measured (filled holes, smoothed-over gaps).
     uvs: per vertex (vertices on a seam are repeated); (0, 0) is the texture's lower left corner, as in OpenGL and OBJ.
     texture: image with row 0 at the top.
+    face_view: the photo whose colours a face has, names[face_view[i]]; -1 where no photo shows the face and the colours
+    were carried over from around it.
     """
 
     vertices: Float32[np.ndarray, "v 3"]
@@ -288,3 +290,5 @@ class Mesh(_Value):
     uvs: Float32[np.ndarray, "v 2"] | None = None
     texture: UInt8[np.ndarray, "th tw 3"] | None = None
     origin: Float64[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+    face_view: Int32[np.ndarray, "f"] | None = None
+    names: tuple[str, ...] = ()

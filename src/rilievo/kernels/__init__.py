@@ -20,6 +20,16 @@ KERNELS: dict[str, str] = {
     "depth_agreement": "depth_check",
     "depth_pieces": "depth_check",
     "fuse_map": "fusion",
+    "rasterize_mesh": "raster_mesh",
+    "interpolate_pixels": "raster_mesh",
+    "score_faces": "texture",
+    "label_faces": "texture",
+    "pack_charts": "texture",
+    "grow_owner": "texture",
+    "bake_faces": "texture",
+    "shift_colors": "texture",
+    "blend_seams": "texture",
+    "fill_gutters": "texture",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
