@@ -66,7 +66,7 @@ class DepthConfig:
     """seed of the random planes"""
 
     @classmethod
-    def for_quality(cls, quality: str) -> DepthConfig:
+    def for_quality(cls, quality: str, *, seed: int = 0) -> DepthConfig:
         """The settings of `draft`, `normal` or `high`."""
         presets: dict[str, dict[str, Any]] = {
             "draft": {"max_size": 800},
@@ -75,7 +75,7 @@ class DepthConfig:
         }
         if quality not in presets:
             raise ValueError(f"quality must be draft, normal or high, not {quality!r}")
-        return cls(**presets[quality])
+        return cls(**presets[quality], seed=seed)
 
 
 def estimate_depth(
