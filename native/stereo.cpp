@@ -49,8 +49,9 @@ struct Packed {
           const uint8_t* below = pixels + (y + 1 < h ? y + 1 : y) * pitch;
           for (int x = 0; x < w; ++x) {
             const int right = x + 1 < w ? x + 1 : x;
-            packed[y * pitch + x] = uint32_t(row[x]) | uint32_t(row[right]) << 8 | uint32_t(below[x]) << 16 |
-                                    uint32_t(below[right]) << 24;
+            packed[y * pitch + x] = (uint32_t(row[x]) | uint32_t(row[right]) << 8 | uint32_t(below[x]) << 16 |
+                                     uint32_t(below[right]) << 24) ^
+                                    0x80808080u;
           }
         }
       });

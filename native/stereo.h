@@ -15,7 +15,7 @@ namespace rilievo {
 constexpr int kMaxSources = 16;
 constexpr float kNoMatch = 2.0f;  // cost of a hypothesis that cannot be seen or must not be used
 
-// One source image: every pixel packed with its right, lower and lower right neighbour, a byte each.
+// One source image: every pixel packed with its right, lower and lower right neighbour, a signed byte (grey - 128) each.
 struct StereoSource {
   const uint32_t* quads;
   int pitch, width, height;

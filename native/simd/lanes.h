@@ -73,8 +73,9 @@ RIL_OPERATOR(+) RIL_OPERATOR(-) RIL_OPERATOR(*) RIL_OPERATOR(/) RIL_OPERATOR(&) 
   }
 RIL_COMPARISON(<) RIL_COMPARISON(<=) RIL_COMPARISON(>) RIL_COMPARISON(>=) RIL_COMPARISON(==) RIL_COMPARISON(!=)
 #undef RIL_COMPARISON
-RIL_INLINE U operator>>(const U& a, int n) {
-  U r;
+template <typename T>
+RIL_INLINE Vec<T> operator>>(const Vec<T>& a, int n) {
+  Vec<T> r;
   for (int l = 0; l < kLanes; ++l) r.lane[l] = a.lane[l] >> n;
   return r;
 }
@@ -150,6 +151,54 @@ RIL_INLINE F gather(const float* base, I index) {
   F r;
   for (int l = 0; l < kLanes; ++l) r[l] = base[index[l]];
   return r;
+#endif
+}
+// Four signed bytes of a quad (two pixels and the two below them) weighed by the fractions of 16.16 fixed point positions:
+// 255 * 255 times the value between them. Integer arithmetic: exact, whatever the instructions.
+RIL_INLINE I blend(U quad, I x, I y) {
+#if defined(__AVX512F__) && defined(__GNUC__)
+  // Byte 1 of a position is the fraction in 1/256; f and 255 - f = f ^ 255 are the weights.
+  const __m512i four = _mm512_set4_epi32(0x0D0D0D0D, 0x09090909, 0x05050505, 0x01010101);
+  const __m512i two = _mm512_set4_epi32((int)0x800D800Du, (int)0x80098009u, (int)0x80058005u, (int)0x80018001u);
+  const __m512i across = _mm512_xor_si512(_mm512_shuffle_epi8((__m512i)x, four), _mm512_set1_epi32(0x00FF00FF));
+  const __m512i down = _mm512_xor_si512(_mm512_shuffle_epi8((__m512i)y, two), _mm512_set1_epi32(0x000000FF));
+  return (I)_mm512_madd_epi16(_mm512_maddubs_epi16(across, (__m512i)quad), down);
+#elif defined(__AVX2__) && defined(__GNUC__)
+  const __m256i four = _mm256_setr_epi32(0x01010101, 0x05050505, 0x09090909, 0x0D0D0D0D, 0x01010101, 0x05050505,
+                                         0x09090909, 0x0D0D0D0D);
+  const __m256i two = _mm256_setr_epi32((int)0x80018001u, (int)0x80058005u, (int)0x80098009u, (int)0x800D800Du,
+                                        (int)0x80018001u, (int)0x80058005u, (int)0x80098009u, (int)0x800D800Du);
+  const __m256i across = _mm256_xor_si256(_mm256_shuffle_epi8((__m256i)x, four), _mm256_set1_epi32(0x00FF00FF));
+  const __m256i down = _mm256_xor_si256(_mm256_shuffle_epi8((__m256i)y, two), _mm256_set1_epi32(0x000000FF));
+  return (I)_mm256_madd_epi16(_mm256_maddubs_epi16(across, (__m256i)quad), down);
+#elif defined(__SSE4_1__) && defined(__GNUC__)
+  const __m128i four = _mm_setr_epi32(0x01010101, 0x05050505, 0x09090909, 0x0D0D0D0D);
+  const __m128i two = _mm_setr_epi32((int)0x80018001u, (int)0x80058005u, (int)0x80098009u, (int)0x800D800Du);
+  const __m128i across = _mm_xor_si128(_mm_shuffle_epi8((__m128i)x, four), _mm_set1_epi32(0x00FF00FF));
+  const __m128i down = _mm_xor_si128(_mm_shuffle_epi8((__m128i)y, two), _mm_set1_epi32(0x000000FF));
+  return (I)_mm_madd_epi16(_mm_maddubs_epi16(across, (__m128i)quad), down);
+#else
+  I r;
+  for (int l = 0; l < kLanes; ++l) {
+    const int32_t fx = (x[l] >> 8) & 255, fy = (y[l] >> 8) & 255;
+    const uint32_t q = quad[l];
+    const int32_t top = (int8_t)(q & 255) * (255 - fx) + (int8_t)((q >> 8) & 255) * fx;
+    const int32_t bottom = (int8_t)((q >> 16) & 255) * (255 - fx) + (int8_t)(q >> 24) * fx;
+    r[l] = top * (255 - fy) + bottom * fy;
+  }
+  return r;
+#endif
+}
+// a * b for 0 <= a, b < 32768.
+RIL_INLINE I multiply_small(I a, I b) {
+#if defined(__AVX512F__) && defined(__GNUC__)
+  return (I)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__) && defined(__GNUC__)
+  return (I)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE4_1__) && defined(__GNUC__)
+  return (I)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+  return a * b;
 #endif
 }
 // 0, 1, 2, ...

@@ -63,51 +63,49 @@ RIL_INLINE F match(const Patch& patch, const StereoSource& source, const StereoO
   const F four = splat(static_cast<float>(kRadius));
   const F reach_u = four * (magnitude(ux) + magnitude(uy)), reach_v = four * (magnitude(vx) + magnitude(vy));
   const F area = ux * vy - uy * vx;
-  const Mask valid = ahead & (u - reach_u >= splat(0.0f)) & (v - reach_v >= splat(0.0f)) &
+  const Mask valid = ahead & (u - reach_u >= splat(0.01f)) & (v - reach_v >= splat(0.01f)) &
                      (u + reach_u <= splat(source.width - 1.01f)) & (v + reach_v <= splat(source.height - 1.01f)) &
                      (area > splat(0.05f)) & (area < splat(20.0f)) & patch.usable;
   if (!any(valid)) return splat(kNoMatch);
   const F zero = splat(0.0f);
-  u = select(valid, u, zero);
-  v = select(valid, v, zero);
-  ux = select(valid, ux, zero) * splat(2.0f);
-  uy = select(valid, uy, zero) * splat(2.0f);
-  vx = select(valid, vx, zero) * splat(2.0f);
-  vy = select(valid, vy, zero) * splat(2.0f);
-
-  const U low = splat_unsigned(255);
+  u = select(valid, u, splat(1.0f));
+  v = select(valid, v, splat(1.0f));
+  // Positions in 16.16 fixed point from here on; samples lie two pixels apart.
+  const F scale = splat(65536.0f), twice = splat(131072.0f);
+  const I ux2 = truncate(select(valid, ux, zero) * twice), uy2 = truncate(select(valid, uy, zero) * twice);
+  const I vx2 = truncate(select(valid, vx, zero) * twice), vy2 = truncate(select(valid, vy, zero) * twice);
+  const I cu = truncate(u * scale), cv = truncate(v * scale);
+  I row_u = cu - (uy2 + uy2) - (ux2 + ux2), row_v = cv - (vy2 + vy2) - (vx2 + vx2);
   const I pitch = splat_int(source.pitch);
-  F sum = zero, square = zero, cross = zero, centre = zero;
-  F row_u = (u - uy * splat(2.0f)) - ux * splat(2.0f), row_v = (v - vy * splat(2.0f)) - vx * splat(2.0f);
+  F sum = zero, square = zero, cross = zero;
 #pragma GCC unroll 5
   for (int j = 0; j < 5; ++j) {
-    F su = row_u, sv = row_v;
+    I su = row_u, sv = row_v;
 #pragma GCC unroll 5
     for (int i = 0; i < 5; ++i) {
-      // Rounding may carry a corner a hair below 0; truncation then still gives 0.
-      const I iu = truncate(su), iv = truncate(sv);
-      const U quad = gather(source.quads, iv * pitch + iu);
-      const F fu = su - to_float(iu), fv = sv - to_float(iv);
-      const F g00 = to_float(as_int(quad & low)), g10 = to_float(as_int((quad >> 8) & low));
-      const F g01 = to_float(as_int((quad >> 16) & low)), g11 = to_float(as_int(quad >> 24));
-      const F top = g00 + fu * (g10 - g00), bottom = g01 + fu * (g11 - g01);
-      const F value = top + fv * (bottom - top);
+      const U quad = gather(source.quads, multiply_small(sv >> 16, pitch) + (su >> 16));
+      const F value = to_float(blend(quad, su, sv));
       const F weighted = patch.weight[5 * j + i] * value;
       sum = sum + weighted;
       square = square + weighted * value;
       cross = cross + patch.centred[5 * j + i] * value;
-      if (j == 2 && i == 2) centre = minimum(minimum(g00, g10), minimum(g01, g11));
-      su = su + ux;
-      sv = sv + vx;
+      su = su + ux2;
+      sv = sv + vx2;
     }
-    row_u = row_u + uy;
-    row_v = row_v + vy;
+    row_u = row_u + uy2;
+    row_v = row_v + vy2;
   }
-  const F variance = maximum(square - sum * sum, zero);
+  const F variance = maximum(square - sum * sum, zero) * splat(1.0f / (65025.0f * 65025.0f));
   const F noise = splat(options.noise);
-  F cost = splat(1.0f) - cross / root((patch.variance + noise) * (variance + noise));
+  F cost = splat(1.0f) - (cross * splat(1.0f / 65025.0f)) / root((patch.variance + noise) * (variance + noise));
+  // No picture (a byte of 0x80, see StereoSource) at the centre?
+  const U middle = gather(source.quads, multiply_small(cv >> 16, pitch) + (cu >> 16));
+  const I nothing = splat_int(128), low = splat_int(255);
+  const I bytes = as_int(middle);
+  const Mask picture = ((bytes & low) != nothing) & (((bytes >> 8) & low) != nothing) &
+                       (((bytes >> 16) & low) != nothing) & (((bytes >> 24) & low) != nothing);
   if (source.inverse_depth) {
-    const I index = truncate(v + splat(0.5f)) * pitch + truncate(u + splat(0.5f));
+    const I index = multiply_small(truncate(v + splat(0.5f)), pitch) + truncate(u + splat(0.5f));
     const F there = gather(source.inverse_depth, index);
     const F ex = splat(source.back[0]) - (x * splat(source.back[2]));
     const F ey = splat(source.back[1]) - (y * splat(source.back[2]));
@@ -115,7 +113,7 @@ RIL_INLINE F match(const Patch& patch, const StereoSource& source, const StereoO
     const F limit = splat(3.0f);
     cost = cost + splat(options.geometric) * select((there > zero) & (error < limit), error, limit);
   }
-  return select(valid & (centre > zero), cost, splat(kNoMatch));
+  return select(valid & picture, cost, splat(kNoMatch));
 }
 
 // A weight a view from the best cost that it reached with any of the hypotheses; good views count much more.

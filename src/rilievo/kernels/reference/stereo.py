@@ -129,42 +129,44 @@ def _match(
         area = ux * vy - uy * vx
         height, width = (int(n) for n in s.sizes[source])
         valid = ahead & patch.usable & (area > _f(0.05)) & (area < _f(20))
-        valid &= (u - reach_u >= 0) & (v - reach_v >= 0)
+        valid &= (u - reach_u >= _f(0.01)) & (v - reach_v >= _f(0.01))
         valid &= (u + reach_u <= _f(width) - _f(1.01)) & (v + reach_v <= _f(height) - _f(1.01))
     zero = _f(0)
-    u, v = np.where(valid, u, zero), np.where(valid, v, zero)
-    ux, uy = np.where(valid, ux, zero) * _f(2), np.where(valid, uy, zero) * _f(2)
-    vx, vy = np.where(valid, vx, zero) * _f(2), np.where(valid, vy, zero) * _f(2)
-    grey = np.pad(s.sources[source, :height, :width], ((0, 1), (0, 1)), "edge").astype(np.float32)
+    u, v = np.where(valid, u, _f(1)), np.where(valid, v, _f(1))
+    twice = _f(131072)
+    ux2, uy2, vx2, vy2 = ((np.where(valid, k, zero) * twice).astype(np.int32) for k in (ux, uy, vx, vy))
+    cu, cv = (u * _f(65536)).astype(np.int32), (v * _f(65536)).astype(np.int32)
+    grey = np.pad(s.sources[source, :height, :width], ((0, 1), (0, 1)), "edge")
+    signed = grey.astype(np.int32) - 128
     total = np.zeros(len(x), np.float32)
-    square, cross, centre = total.copy(), total.copy(), total.copy()
-    row_u, row_v = (u - uy * _f(2)) - ux * _f(2), (v - vy * _f(2)) - vx * _f(2)
+    square, cross = total.copy(), total.copy()
+    row_u, row_v = cu - 2 * uy2 - 2 * ux2, cv - 2 * vy2 - 2 * vx2
     for j in range(5):
         su, sv = row_u, row_v
         for i in range(5):
-            iu, iv = su.astype(np.int32), sv.astype(np.int32)
-            fu, fv = su - iu.astype(np.float32), sv - iv.astype(np.float32)
-            g00, g10, g01, g11 = grey[iv, iu], grey[iv, iu + 1], grey[iv + 1, iu], grey[iv + 1, iu + 1]
-            top, bottom = g00 + fu * (g10 - g00), g01 + fu * (g11 - g01)
-            value = top + fv * (bottom - top)
+            iu, iv, fu, fv = su >> 16, sv >> 16, (su >> 8) & 255, (sv >> 8) & 255
+            top = signed[iv, iu] * (255 - fu) + signed[iv, iu + 1] * fu
+            bottom = signed[iv + 1, iu] * (255 - fu) + signed[iv + 1, iu + 1] * fu
+            value = (top * (255 - fv) + bottom * fv).astype(np.float32)
             weighted = patch.weight[5 * j + i] * value
             total += weighted
             square += weighted * value
             cross += patch.centred[5 * j + i] * value
-            if j == 2 and i == 2:
-                centre = np.minimum(np.minimum(g00, g10), np.minimum(g01, g11))
-            su, sv = su + ux, sv + vx
-        row_u, row_v = row_u + uy, row_v + vy
-    variance = np.maximum(square - total * total, zero)
+            su, sv = su + ux2, sv + vx2
+        row_u, row_v = row_u + uy2, row_v + vy2
+    iu, iv = cu >> 16, cv >> 16
+    picture = (grey[iv, iu] > 0) & (grey[iv, iu + 1] > 0) & (grey[iv + 1, iu] > 0) & (grey[iv + 1, iu + 1] > 0)
+    variance = np.maximum(square - total * total, zero) * (_f(1) / (_f(65025) * _f(65025)))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        cost = _f(1) - cross / np.sqrt((patch.variance + s.noise) * (variance + s.noise))
+        root = np.sqrt((patch.variance + s.noise) * (variance + s.noise))
+        cost = _f(1) - (cross * (_f(1) / _f(65025))) / root
         if s.source_depths is not None and s.backs is not None:
             there = s.source_depths[source][(v + _f(0.5)).astype(np.int32), (u + _f(0.5)).astype(np.int32)]
             back = s.backs[source]
             ex, ey = back[0] - x * back[2], back[1] - y * back[2]
             error = np.abs(w * inverse - there) * nz * np.sqrt(ex * ex + ey * ey)
             cost += s.geometric * np.where((there > 0) & (error < _f(3)), error, _f(3))
-    return np.where(valid & (centre > 0), cost, NO_MATCH)
+    return np.where(valid & picture, cost, NO_MATCH)
 
 
 def _view_weights(best: list[np.ndarray]) -> list[np.ndarray]:
