@@ -108,6 +108,25 @@ void bind_stereo(nb::module_& m) {
       nb::arg("backs").noconvert().none(), nb::kw_only(), nb::arg("noise"), nb::arg("geometric"),
       nb::arg("sigma_grey"), nb::arg("sigma_px"));
   m.def(
+      "stereo_measure",
+      [](const Pixels& reference, const Stack& sources, const Sizes& sizes, const Projections& projections,
+         const Planes& planes, float step, float noise, float sigma_grey, float sigma_px) {
+        const auto input = stereo_input(reference, sources, sizes, projections, planes, std::nullopt, std::nullopt,
+                                        sigma_grey, sigma_px);
+        rilievo::StereoOptions options{};
+        options.noise = noise;
+        options.step = step;
+        std::vector<float> out;
+        {
+          nb::gil_scoped_release free;
+          rilievo::stereo_measure(input, options, planes.data(), out);
+        }
+        return to_numpy(std::move(out), {reference.shape(0), reference.shape(1), size_t(4)});
+      },
+      nb::arg("reference").noconvert(), nb::arg("sources").noconvert(), nb::arg("sizes").noconvert(),
+      nb::arg("projections").noconvert(), nb::arg("planes").noconvert(), nb::kw_only(), nb::arg("step"),
+      nb::arg("noise"), nb::arg("sigma_grey"), nb::arg("sigma_px"));
+  m.def(
       "depth_agreement",
       [](const Map& depth, const Map& other, const In<double, nb::shape<3, 4>>& other_from_this,
          const In<double, nb::shape<3, 4>>& this_from_other, double max_error_px, double max_relative) {

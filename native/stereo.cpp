@@ -150,4 +150,18 @@ void stereo_cost(const StereoInput& input, const StereoOptions& options, const f
   });
 }
 
+void stereo_measure(const StereoInput& input, const StereoOptions& options, const float* planes,
+                    std::vector<float>& out) {
+  check(input);
+  const int w = input.width, h = input.height;
+  const Packed packed(input);
+  const StereoReference reference(input.reference, w, h, input.sigma_grey, input.sigma_px);
+  out.resize(size_t(h) * w * 4);
+  parallel_ranges(h, kRowsAChunk, [&](int64_t begin, int64_t end) {
+    for (int64_t y = begin; y < end; ++y)
+      RIL_CALL_SIMD(measure_row, planes + 3 * y * w, out.data() + 4 * y * w, w, reference, packed.sources.data(),
+                    input.num_sources, options, static_cast<int>(y));
+  });
+}
+
 }  // namespace rilievo

@@ -70,7 +70,10 @@ RIL_DECLARE_SIMD(
                    const StereoOptions& options, int y, int colour);
     // Costs of the given planes of one row: per_source (width, num_sources), cost (width).
     void cost_row(const float* planes, float* per_source, float* cost, int width, const StereoReference& reference,
-                  const StereoSource* sources, int num_sources, const StereoOptions& options, int y);)
+                  const StereoSource* sources, int num_sources, const StereoOptions& options, int y);
+    // What the matches of one row are worth: (width, 4), see stereo_measure.
+    void measure_row(const float* planes, float* out, int width, const StereoReference& reference,
+                     const StereoSource* sources, int num_sources, const StereoOptions& options, int y);)
 
 namespace rilievo {
 
@@ -91,5 +94,9 @@ void stereo_sweep(const StereoInput& input, const StereoOptions& options, const 
                   std::vector<float>& planes_out, std::vector<float>& costs_out);
 void stereo_cost(const StereoInput& input, const StereoOptions& options, const float* planes,
                  std::vector<float>& per_source, std::vector<float>& cost);
+// Per pixel: cost; curvature k of the cost c + k d^2 for a shift of d pixels (options.step); the shift of the lowest
+// point, at most half a step; effective number of views.
+void stereo_measure(const StereoInput& input, const StereoOptions& options, const float* planes,
+                    std::vector<float>& out);
 
 }  // namespace rilievo

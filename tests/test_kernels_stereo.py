@@ -72,6 +72,14 @@ def test_cost_equals_twin(shape, geometric):
         assert 0.05 < (native[0] < 2).mean() < 1.0  # both kinds occur
 
 
+@pytest.mark.parametrize("shape", [(20, 31, 3), (1, 40, 1), (33, 1, 2), (21, 66, 7)])
+def test_measure_equals_twin(shape):
+    *images, planes, _, _ = scene(*shape, seed=sum(shape), masked=True)
+    native, twin = both("stereo_measure", *images, planes, step=0.02, **WHOLE)
+    np.testing.assert_allclose(native, twin, rtol=1e-5, atol=1e-5)
+    assert (native[..., 3] <= shape[2] + 1e-3).all() and (np.abs(native[..., 2]) <= 0.5).all()
+
+
 @pytest.mark.parametrize("shape", [(26, 35, 2), (1, 40, 1), (40, 1, 1), (9, 70, 5)])
 @pytest.mark.parametrize("geometric", [False, True])
 def test_sweep_equals_twin(shape, geometric):
@@ -136,6 +144,7 @@ def test_rubbish_planes_are_no_match(value):
     costs = np.full((14, 18), np.nan, np.float32)
     out = kernels.get("stereo_sweep", "native")(*images, planes, costs, depths, backs, **SWEEP)
     assert np.isfinite(out[1]).all()
+    assert np.isfinite(kernels.get("stereo_measure", "native")(*images, planes, step=0.02, **WHOLE)).all()
 
 
 def test_wrong_shapes_and_types_are_errors():

@@ -115,6 +115,7 @@ RIL_INLINE F load(const float* p) {
 }
 RIL_INLINE void store(float* p, F x) { memcpy(p, &x, sizeof(x)); }
 RIL_INLINE F minimum(F a, F b) { return select(a < b, a, b); }
+RIL_INLINE I minimum(I a, I b) { return select(a < b, a, b); }
 RIL_INLINE F maximum(F a, F b) { return select(a > b, a, b); }
 RIL_INLINE F magnitude(F a) { return maximum(a, splat(0.0f) - a); }
 RIL_INLINE F root(F a) {

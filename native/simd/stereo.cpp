@@ -147,6 +147,22 @@ RIL_INLINE F uniform(U pixel, uint32_t key) {
   return to_float(as_int(h >> 8)) * splat(5.9604644775390625e-8f);
 }
 
+// The aggregated cost of one plane; sources are left out once no lane can come below its limit (the cost it has) any
+// more, which changes no decision: such a lane keeps its plane.
+RIL_INLINE F trial_cost(const Patch& patch, const StereoSource* sources, int num_sources, const StereoOptions& options,
+                        F x, F y, F w, F a, F b, const F* weights, F best) {
+  F total = splat(0.0f), sum = splat(0.0f);
+  for (int s = 0; s < num_sources; ++s) total = total + weights[s];
+  const Mask seen = total > splat(0.0f);
+  // Costs may be a rounding error below zero: hence the little more.
+  const F limit = (best + splat(1e-4f)) * total;
+  for (int s = 0; s < num_sources; ++s) {
+    sum = sum + weights[s] * match(patch, sources[s], options, x, y, w, a, b);
+    if (s + 1 < num_sources && !any(seen & (sum < limit))) return splat(kNoMatch);
+  }
+  return select(seen, sum / select(seen, total, splat(1.0f)), splat(kNoMatch));
+}
+
 struct Step {
   int dx, dy;
 };
@@ -267,9 +283,7 @@ void sweep_row(StereoState& state, const StereoReference& reference, const Stere
           tilt *= 0.5f;
         }
       }
-      F trial[kMaxSources];
-      for (int s = 0; s < num_sources; ++s) trial[s] = match(patch, sources[s], options, x, fy, tw, ta, tb);
-      const F cost = aggregate(trial, weights, num_sources);
+      const F cost = trial_cost(patch, sources, num_sources, options, x, fy, tw, ta, tb, weights, best);
       const Mask better = (cost < best) & patch.usable;
       best = select(better, cost, best);
       w = select(better, tw, w);
@@ -286,35 +300,79 @@ void sweep_row(StereoState& state, const StereoReference& reference, const Stere
   }
 }
 
-void cost_row(const float* planes, float* per_source, float* cost, int width, const StereoReference& reference,
-              const StereoSource* sources, int num_sources, const StereoOptions& options, int y) {
-  const F fy = splat(static_cast<float>(y));
+namespace {
+
+// Runs body(patch, x, w, a, b, first column, lanes) for the pixels of a row: even columns first, then odd ones.
+template <typename Body>
+RIL_INLINE void for_row(const float* planes, int width, const StereoReference& reference, int y, const Body& body) {
   for (int parity = 0; parity < 2; ++parity) {
     const int count = (width - parity + 1) / 2;
     for (int i0 = 0; i0 < count; i0 += kLanes) {
-      const I column = (lane_index() + splat_int(i0)) * splat_int(2) + splat_int(parity);
       const int lanes = count - i0 < kLanes ? count - i0 : kLanes;
-      F w = splat(0.0f), a = splat(0.0f), b = splat(0.0f);
-      for (int l = 0; l < lanes; ++l) {
-        const float* plane = planes + 3 * (2 * (i0 + l) + parity);
-        w[l] = plane[0];
-        a[l] = plane[1];
-        b[l] = plane[2];
-      }
+      const I column = (lane_index() + splat_int(i0)) * splat_int(2) + splat_int(parity);
+      const I at = minimum(column, splat_int(2 * (i0 + lanes - 1) + parity)) * splat_int(3);
       Patch patch;
       sample_patch(patch, reference, y, parity, i0);
-      F costs[kMaxSources], weights[kMaxSources];
-      for (int s = 0; s < num_sources; ++s)
-        costs[s] = match(patch, sources[s], options, to_float(column), fy, w, a, b);
-      weigh_views(weights, costs, num_sources);
-      const F total = aggregate(costs, weights, num_sources);
-      for (int l = 0; l < lanes; ++l) {
-        const int x = 2 * (i0 + l) + parity;
-        cost[x] = total[l];
-        for (int s = 0; s < num_sources; ++s) per_source[int64_t(x) * num_sources + s] = costs[s][l];
-      }
+      body(patch, to_float(column), gather(planes, at), gather(planes + 1, at), gather(planes + 2, at),
+           2 * i0 + parity, lanes);
     }
   }
+}
+
+}  // namespace
+
+void cost_row(const float* planes, float* per_source, float* cost, int width, const StereoReference& reference,
+              const StereoSource* sources, int num_sources, const StereoOptions& options, int y) {
+  const F fy = splat(static_cast<float>(y));
+  for_row(planes, width, reference, y, [&](const Patch& patch, F x, F w, F a, F b, int first, int lanes) {
+    F costs[kMaxSources], weights[kMaxSources];
+    for (int s = 0; s < num_sources; ++s) costs[s] = match(patch, sources[s], options, x, fy, w, a, b);
+    weigh_views(weights, costs, num_sources);
+    const F total = aggregate(costs, weights, num_sources);
+    for (int l = 0; l < lanes; ++l) {
+      cost[first + 2 * l] = total[l];
+      for (int s = 0; s < num_sources; ++s) per_source[int64_t(first + 2 * l) * num_sources + s] = costs[s][l];
+    }
+  });
+}
+
+void measure_row(const float* planes, float* out, int width, const StereoReference& reference,
+                 const StereoSource* sources, int num_sources, const StereoOptions& options, int y) {
+  const F fy = splat(static_cast<float>(y)), zero = splat(0.0f), far = splat(kNoMatch);
+  const F half = splat(0.5f * options.step);
+  for_row(planes, width, reference, y, [&](const Patch& patch, F x, F w, F a, F b, int first, int lanes) {
+    F costs[kMaxSources], weights[kMaxSources];
+    for (int s = 0; s < num_sources; ++s) costs[s] = match(patch, sources[s], options, x, fy, w, a, b);
+    weigh_views(weights, costs, num_sources);
+    const F cost = aggregate(costs, weights, num_sources);
+    F total = zero, squares = zero, before = zero, after = zero;
+    for (int s = 0; s < num_sources; ++s) {
+      const F low = match(patch, sources[s], options, x, fy, w - half, a, b);
+      const F high = match(patch, sources[s], options, x, fy, w + half, a, b);
+      const F weight = select((low < far) & (high < far), weights[s], zero);
+      total = total + weight;
+      squares = squares + weight * weight;
+      before = before + weight * (low - costs[s]);
+      after = after + weight * (high - costs[s]);
+    }
+    const Mask seen = total > zero;
+    const F inverse = splat(1.0f) / select(seen, total, splat(1.0f));
+    before = before * inverse;
+    after = after * inverse;
+    // Costs at -1/2, 0 and 1/2 of a pixel make a parabola.
+    const F sum = before + after;
+    const F curvature = sum * splat(2.0f);
+    const F vertex = splat(0.25f) * (before - after) / maximum(sum, splat(1e-3f));
+    const F shift = minimum(maximum(vertex, splat(-0.5f)), splat(0.5f));
+    const F views = select(seen, total * total / select(seen, squares, splat(1.0f)), zero);
+    for (int l = 0; l < lanes; ++l) {
+      float* at = out + 4 * (first + 2 * l);
+      at[0] = cost[l];
+      at[1] = curvature[l];
+      at[2] = shift[l];
+      at[3] = views[l];
+    }
+  });
 }
 
 }  // namespace rilievo::RIL_SIMD

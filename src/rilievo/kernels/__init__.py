@@ -17,6 +17,7 @@ KERNELS: dict[str, str] = {
     "closest_on_mesh": "nearest",
     "stereo_sweep": "stereo",
     "stereo_cost": "stereo",
+    "stereo_measure": "stereo",
     "depth_agreement": "depth_check",
     "depth_pieces": "depth_check",
     "fuse_map": "fusion",

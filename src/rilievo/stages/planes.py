@@ -126,8 +126,8 @@ def start_planes(
     return planes
 
 
-def double_planes(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Planes of an image of half the size carried over to `shape`: float32 (h, w, 3)."""
+def double_planes(planes: np.ndarray, costs: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Planes float32 (h, w, 3) and their costs of an image of half the size, carried over to `shape`."""
     h, w = shape
     y, x = np.arange(h), np.arange(w)
     cy, cx = np.minimum(y // 2, planes.shape[0] - 1), np.minimum(x // 2, planes.shape[1] - 1)
@@ -135,7 +135,7 @@ def double_planes(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     dy, dx = ((y - 0.5) / 2 - cy).astype(np.float32), ((x - 0.5) / 2 - cx).astype(np.float32)
     out[..., 0] += out[..., 1] * dx[None, :] + out[..., 2] * dy[:, None]
     out[..., 1:] *= np.float32(0.5)
-    return out
+    return out, costs[np.ix_(cy, cx)]
 
 
 def planes_to_depth(planes: np.ndarray, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -353,3 +353,50 @@ def stereo_cost(
     ]  # fmt: skip
     total = _aggregate(costs, _view_weights(costs))
     return np.stack(costs, 1).reshape(h, width, len(sources)), total.reshape(h, width)
+
+
+def stereo_measure(
+    reference: np.ndarray,
+    sources: np.ndarray,
+    sizes: np.ndarray,
+    projections: np.ndarray,
+    planes: np.ndarray,
+    *,
+    step: float,
+    noise: float,
+    sigma_grey: float,
+    sigma_px: float,
+) -> np.ndarray:
+    """What each match is worth, float32 (h, w, 4).
+
+    Its cost; the curvature k of the cost c + k d^2 for a shift by d times `step` of inverse depth, from the costs half
+    a step to either side; the shift d of the lowest point, at most 1/2; the effective number of views. Views that do not
+    see all three places do not count but for the cost.
+    """
+    s = _setting(reference, sources, sizes, projections, planes, None, None, noise, 0.0, sigma_grey, sigma_px)
+    h, width = reference.shape
+    y, x = (k.reshape(-1) for k in np.mgrid[:h, :width])
+    patch = _patch(s, y, x)
+    fx, fy = x.astype(np.float32), y.astype(np.float32)
+    w, a, b = planes.reshape(-1, 3).T
+    half = _f(0.5) * _f(step)
+    here = [_match(s, k, patch, fx, fy, w, a, b) for k in range(len(sources))]
+    weights = _view_weights(here)
+    cost = _aggregate(here, weights)
+    total, squares, before, after = (np.zeros(len(x), np.float32) for _ in range(4))
+    for k in range(len(sources)):
+        low = _match(s, k, patch, fx, fy, w - half, a, b)
+        high = _match(s, k, patch, fx, fy, w + half, a, b)
+        weight = np.where((low < NO_MATCH) & (high < NO_MATCH), weights[k], _f(0))
+        total += weight
+        squares += weight * weight
+        before += weight * (low - here[k])
+        after += weight * (high - here[k])
+    seen = total > 0
+    inverse = _f(1) / np.where(seen, total, _f(1))
+    before, after = before * inverse, after * inverse
+    both = before + after
+    vertex = _f(0.25) * (before - after) / np.maximum(both, _f(1e-3))
+    views = np.where(seen, total * total / np.where(seen, squares, _f(1)), _f(0))
+    shift = np.minimum(np.maximum(vertex, _f(-0.5)), _f(0.5))
+    return np.stack([cost, both * _f(2), shift, views], 1).reshape(h, width, 4)
