@@ -106,7 +106,7 @@ def _cloth_height(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def urn(rng: np.random.Generator) -> tuple[list[Part], np.ndarray]:
     """The sample capture: an urn with handles on a plinth, dried stems in it, a fossil, two books and a printed sheet,
-    on a table with a patterned cloth. Concave parts (flutes, mouth, handles) and thin ones (handles 9 mm, stems 5 mm)."""
+    on a table with a patterned cloth. Concave parts (flutes, mouth, handles) and thin ones (handles, stems of 5 mm)."""
     size = 2048
     marble = tx.box_mapped(tx.Texture.of(tx.stone(rng, size, (186, 176, 156), 0.9), 0.00036))
     plinth = tx.box_mapped(tx.Texture.of(tx.stone(rng, size, (122, 112, 108), 1.0), 0.00036))

@@ -233,6 +233,18 @@ def test_empty_results_score_zero_and_json_is_plain() -> None:
     assert json.loads(text)["mesh"]["error_median_gsd"] is None
 
 
+def test_what_a_person_reads() -> None:
+    truth = sphere_truth()
+    assert truth.vertices is not None and truth.faces is not None
+    inferred = np.arange(len(truth.faces)) % 4 == 0
+    mesh = Mesh(truth.vertices.astype(np.float32), truth.faces, inferred=inferred)
+    lines = str(evaluate(reconstruction(truth), None, mesh, truth, config=CONFIG)).splitlines()
+    assert lines[0].startswith("cameras   8 of 8 placed; centres ")
+    assert "mesh      within 2 gsd: F1 1.000, accuracy 1.000, completeness 1.000" in lines
+    assert "25." in lines[-1] or "24." in lines[-1]
+    assert not any(line.startswith("cloud") for line in lines)
+
+
 def test_a_scan_of_points_can_be_the_truth() -> None:
     truth = sphere_truth()
     assert truth.vertices is not None and truth.faces is not None

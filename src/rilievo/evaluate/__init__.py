@@ -57,6 +57,32 @@ class Evaluation:
         """Plain numbers, lists and strings; nan and infinity become None."""
         return _plain(asdict(self))
 
+    def __str__(self) -> str:
+        """A few lines for a terminal."""
+        c = self.cameras
+        unit = "" if c.unit == "unknown" else f" {c.unit}"
+        lines = [
+            f"cameras   {c.num_placed} of {c.num_truth} placed; centres {c.center_rmse:.3g}{unit} RMSE "
+            f"({c.center_rmse_gsd:.2f} gsd), largest {c.center_max:.3g}{unit}; rotations {c.rotation_mean_deg:.3g} deg",
+            f"lens      focal length off by {c.focal_error_percent:.3f} %, principal point by "
+            f"{c.principal_point_error_px:.2f} px",
+            f"gsd       {c.gsd:.4g}{unit}: one pixel on the surface; scale {c.scale:.6g}{unit} per reconstructed unit",
+        ]
+        for name, score in (("cloud", self.cloud), ("mesh", self.mesh)):
+            if score is None:
+                continue
+            for k, t in enumerate(score.thresholds_gsd):
+                lines.append(
+                    f"{name:<10}within {t:g} gsd: F1 {score.f1[k]:.3f}, accuracy {score.accuracy[k]:.3f}, "
+                    f"completeness {score.completeness[k]:.3f}"
+                )
+            line = f"{'':<10}median error {score.error_median_gsd:.2f} gsd"
+            if score.accuracy_measured is not None:
+                line += f"; {100 * score.inferred_share:.1f} % of the surface is inferred, accuracy without it "
+                line += ", ".join(f"{a:.3f}" for a in score.accuracy_measured)
+            lines.append(line)
+        return "\n".join(lines)
+
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
