@@ -31,6 +31,9 @@ KERNELS: dict[str, str] = {
     "shift_colors": "texture",
     "blend_seams": "texture",
     "fill_gutters": "texture",
+    "delaunay": "surface",
+    "visibility_capacities": "surface",
+    "min_cut": "surface",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")

@@ -10,6 +10,7 @@ import numpy as np
 
 from rilievo.errors import AlignmentError, InputError
 from rilievo.stages import mesh_clean
+from rilievo.stages.surface_delaunay import delaunay
 from rilievo.stages.surface_poisson import poisson
 from rilievo.types import Mesh, PointCloud, Reconstruction
 
@@ -23,8 +24,8 @@ class MeshConfig:
     """Method: auto, or a name in SURFACES. auto is the one that measured best."""
     max_faces: int = 1_000_000
     """The surface is simplified to this many triangles (0: as it comes)."""
-    thinning: float = 1.5
-    """Of points closer together than this many pixel footprints one is used (0: all are)."""
+    thinning: float = 3.0
+    """One point is used of each cell of this many pixel footprints and each side of a surface (0: all are used)."""
     max_gap: float = 4.0
     """Surface farther from all points than this many pixel footprints is marked as inferred."""
     max_inferred: float = 12.0
@@ -40,8 +41,8 @@ class MeshConfig:
 Surface = Callable[[PointCloud, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 # name -> function(cloud, centers of cloud.names (n, 3) relative to cloud.origin, thinning) -> vertices, faces
-SURFACES: dict[str, Surface] = {"poisson": poisson}
-DEFAULT_SURFACE = "poisson"
+SURFACES: dict[str, Surface] = {"delaunay": delaunay, "poisson": poisson}
+DEFAULT_SURFACE = "delaunay"
 
 
 def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: MeshConfig = MeshConfig()) -> Mesh:

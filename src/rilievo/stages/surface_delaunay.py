@@ -1,0 +1,102 @@
+"""Surface as the minimum cut of a Delaunay tetrahedralisation by visibility (Labatut, Pons & Keriven 2009)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rilievo import kernels
+from rilievo.stages.points import thin
+from rilievo.types import PointCloud
+
+_GRID = float(1 << 26)
+# A tetrahedron around the cube [0, _GRID]^3: delaunay() wants one that encloses all points.
+_CORNERS = np.array([[-4, -4, -4], [12, -4, -4], [-4, 12, -4], [-4, -4, 12]]) * _GRID
+
+# Capacity that one ray of a single point adds; capacities are integers, so that the cut is exact.
+_UNIT = 64.0
+# How far behind a point, in its softness, space is said to be inside.
+_BEHIND = 1.0
+# How far all rays of a point but one are followed, in its softness; that one goes to its camera.
+_REACH = 20.0
+# Weight of the shape of facets against one ray.
+_QUALITY = 0.5
+# Rays of a point that are followed, spread over its views.
+_MAX_RAYS = 5
+# Softness of a ray's end in spacings of the thinned points.
+_SOFTNESS = 1.0
+
+
+def delaunay(cloud: PointCloud, centers: np.ndarray, thinning: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices float32 (v, 3) and faces int32 (f, 3) between the space that rays crossed and the space behind points.
+
+    Every point sends a ray to each photo that saw it; the tetrahedra it crosses are likely outside, the one just
+    behind the point is likely inside, and the surface is the cheapest set of facets between the two. It passes through
+    input points, so edges stay sharp and thin things whole; places nobody looked at have no surface of their own.
+    """
+    keep, counts = thin(cloud, thinning)
+    along = _curve_order(cloud.points[keep])  # neighbours in space lie together in memory: the walks are twice as fast
+    keep, counts = keep[along], counts[along]
+    points = cloud.points[keep].astype(np.float64)
+    low = np.minimum(points.min(0), centers.min(0))
+    scale = _GRID / max(float((np.maximum(points.max(0), centers.max(0)) - low).max()), 1e-30)
+    on_grid = np.concatenate([np.round((points - low) * scale), _CORNERS])
+    vertices, neighbours = kernels.delaunay(on_grid)
+
+    spacing = np.maximum(thinning, 1.0) * cloud.spacing[keep].astype(np.float64)
+    softness = np.maximum(_SOFTNESS * spacing, np.nan_to_num(cloud.sigma[keep].astype(np.float64)))
+    weight = np.clip(np.sqrt(counts), 1.0, 4.0)
+    offsets, views = _spread_views(cloud, keep, _MAX_RAYS)
+    capacities, terminals = kernels.visibility_capacities(
+        on_grid,
+        vertices,
+        neighbours,
+        np.ascontiguousarray((centers - low) * scale),
+        softness * scale,
+        weight,
+        offsets,
+        views,
+        _BEHIND,
+        _REACH,
+        _QUALITY,
+        _UNIT,
+    )
+    outside, _ = kernels.min_cut(neighbours, capacities, terminals)
+    faces = _facets(vertices, neighbours, outside)
+    return cloud.points[keep], faces[(faces < len(points)).all(1)]
+
+
+def _curve_order(points: np.ndarray) -> np.ndarray:
+    """Order of points along a Z curve (Morton 1966) of 21 bits an axis."""
+    low = points.min(0).astype(np.float64)
+    scale = ((1 << 21) - 1) / max(float((points - low).max()), 1e-30)
+    code = np.zeros(len(points), np.uint64)
+    for axis in range(3):
+        bits = ((points[:, axis] - low[axis]) * scale).astype(np.uint64)
+        for shift, mask in (
+            (32, 0x1F00000000FFFF),
+            (16, 0x1F0000FF0000FF),
+            (8, 0x100F00F00F00F00F),
+            (4, 0x10C30C30C30C30C3),
+            (2, 0x1249249249249249),
+        ):
+            bits = (bits | (bits << np.uint64(shift))) & np.uint64(mask)
+        code |= bits << np.uint64(axis)
+    return np.argsort(code, kind="stable")
+
+
+def _spread_views(cloud: PointCloud, keep: np.ndarray, max_views: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `max_views` views of each chosen point, evenly taken from its list: offsets int64, view int32."""
+    start, count = cloud.view_offsets[keep], np.diff(cloud.view_offsets)[keep]
+    taken = np.minimum(count, max_views)
+    offsets = np.concatenate([[0], np.cumsum(taken)]).astype(np.int64)
+    rank = np.arange(offsets[-1]) - np.repeat(offsets[:-1], taken)
+    place = np.repeat(start, taken) + rank * np.repeat(count, taken) // np.maximum(np.repeat(taken, taken), 1)
+    return offsets, cloud.view_index[place]
+
+
+def _facets(vertices: np.ndarray, neighbours: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Faces int32 (f, 3) of inside tetrahedra against outside ones, counter-clockwise seen from outside."""
+    around = np.where(neighbours >= 0, outside[neighbours], 0)
+    tet, opposite = np.nonzero((outside[:, None] == 0) & (around == 1))
+    corners = np.array([[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]])[opposite]
+    return np.take_along_axis(vertices[tet], corners, 1)
