@@ -79,7 +79,7 @@ def write_report(
         reconstruction=scene,
         cloud=project.named("cloud"),
         mesh=mesh,
-        boundary_lengths=[loop.length for loop in holes(mesh)],
+        boundary_lengths=[loop.length for loop in holes(project.get(project.read()["made_from"]["surface"][0]))],
         texture_facts=texture_facts(mesh),
         stages=[{"stage": stage, **account} for stage, account in accounts.items()],
     )
