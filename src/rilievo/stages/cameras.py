@@ -10,8 +10,8 @@ import numpy as np
 
 from rilievo.errors import AlignmentError, InputError
 from rilievo.geometry import project
-from rilievo.stages import georeference, intrinsics, mapping, upright
-from rilievo.stages.diagnose import no_model_error, unplaced_reason
+from rilievo.stages import georeference, intrinsics, mapping, tracks, upright
+from rilievo.stages.diagnose import no_model_error, one_standpoint, unplaced_reason
 from rilievo.types import Camera, Features, Matches, Photo, Reconstruction
 
 if TYPE_CHECKING:
@@ -82,12 +82,19 @@ def reconstruct(
     limit = config.max_error_px * max(1.0, max(max(p.width, p.height) for p in photos) / 3200)
     fixed = {g.id for g in groups if g.fixed}
     options = mapping.pipeline_options(config.seed, len(ids), fixed, max_error_px=limit)
-    models = mapping.map_all(cache, options, use_global=_use_global(config, len(ids))) if ids else []
+    mapper = mapping.map_global if _use_global(config, len(ids)) else mapping.map_incremental
+    models = mapper(cache, options) if ids else []
+    if ids and not models and not one_standpoint(features, matches, of_photo):
+        # Video and distant scenes: no pair has the parallax of 16 degrees that makes a sure start.
+        options.mapper.init_min_tri_angle = 1.5
+        models = mapping.map_incremental(cache, options)
     if not models:
         raise no_model_error(photos, features, matches, of_photo)
     model, others = models[0], models[1:]
+    aside = tracks.set_aside(model)
     model, note = intrinsics.adjust(model, groups, refine=config.refine, max_error_px=limit)
     result = _to_reconstruction(model, features, note, 1 + len(others))
+    result = tracks.bring_back(result, aside, features, max_error_px=limit / 2)
     if len(result.names) < 2 or not len(result.points):
         raise no_model_error(photos, features, matches, of_photo)
     in_others = [sorted(m.images[i].name for i in m.reg_image_ids()) for m in others]
@@ -98,7 +105,7 @@ def reconstruct(
     }
     result = replace(result, unplaced=unplaced)
     if config.frame == "arbitrary":
-        return result
+        return _canonical(result)
     up, information = upright.up_from_cameras(result.cam_from_world)
     up = upright.refine_up(up, information, result.points, seed=config.seed)
     if config.frame == "auto":

@@ -154,12 +154,11 @@ def no_model_error(
             f"fewer than {MIN_PAIR_MATCHES} verified matches in every pair{best}{soft}{few}",
             "take photos that share at least two thirds of the picture with the one before, walking around the subject",
         )
-    angles = [_parallax_deg(r, features, cameras) for r in found[:10] if r[0] >= MIN_PAIR_MATCHES]
-    if float(np.median(angles)) < STANDPOINT_DEG:
-        seen = f"{float(np.median(angles)):.2f} degrees in the best pairs"
+    parallax = largest_parallax_deg(features, matches, cameras)
+    if parallax < STANDPOINT_DEG:
         return AlignmentError(
             f"the {len(names)} photos were taken from one standpoint: there is no depth to measure",
-            f"the pictures differ by a turn of the camera only (parallax: {seen})",
+            f"the pictures differ by a turn of the camera only (parallax: {parallax:.2f} degrees)",
             "walk sideways between the photos, at least a tenth of the distance to the subject each time",
         )
     groups = components(names, matches)
@@ -192,6 +191,24 @@ def parallax_deg(x0: np.ndarray, x1: np.ndarray, focal_px: float, *, known_focal
         # An angle of f px is seen at another scale when f is wrong: compare in the guess's degrees.
         best = min(best, float(np.median(left)) * factor)
     return float(np.rad2deg(best))
+
+
+def largest_parallax_deg(
+    features: Mapping[str, Features], matches: Sequence[Matches], cameras: Mapping[str, tuple[int, Camera, bool]]
+) -> float:
+    """The parallax that the best tenth of the pairs (of up to 60, evenly chosen) exceeds; see `parallax_deg`."""
+    found = [(len(rows), name0, name1, rows, kind) for name0, name1, rows, _, kind in pairs(matches)]
+    found = sorted((r for r in found if r[0] >= MIN_PAIR_MATCHES), key=lambda r: (r[1], r[2]))
+    chosen = [found[k * len(found) // min(len(found), 60)] for k in range(min(len(found), 60))]
+    angles = [_parallax_deg(row, features, cameras) for row in chosen]
+    return float(np.quantile(angles, 0.9)) if angles else 0.0
+
+
+def one_standpoint(
+    features: Mapping[str, Features], matches: Sequence[Matches], cameras: Mapping[str, tuple[int, Camera, bool]]
+) -> bool:
+    """Whether all photos were taken from one place: every pair is explained by a turn of the camera."""
+    return largest_parallax_deg(features, matches, cameras) < STANDPOINT_DEG
 
 
 def _parallax_deg(
@@ -235,4 +252,4 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-__all__ = ["diagnose", "no_model_error", "unplaced_reason"]
+__all__ = ["diagnose", "no_model_error", "one_standpoint", "unplaced_reason"]

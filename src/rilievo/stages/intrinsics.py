@@ -161,7 +161,10 @@ def adjust(
     """
     import copy
 
-    groups = [g for g in groups if g.id in {c for c in model.cameras if _num_photos(model, c)}]
+    groups = [g for g in groups if _num_photos(model, g.id)]
+    for g in groups:
+        if g.fixed:
+            _set(model.cameras[g.id], g.camera.model, g.camera.params.tolist())
     free = [g for g in groups if not g.fixed] if refine != "none" else []
     if not free:
         _solve(model, groups, variable=set(), principal=False)
@@ -190,7 +193,7 @@ def adjust(
             camera = model.cameras[camera_id]
             params = np.array(camera.params)
             params[_principal_index(camera)] = point
-            camera.params = params
+            camera.params = params.tolist()
     _solve(model, groups, variable={g.id for g in free}, principal=False)
     if _filter(model, max_error_px):
         _solve(model, groups, variable={g.id for g in free}, principal=False)

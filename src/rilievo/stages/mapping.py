@@ -147,6 +147,17 @@ def pipeline_options(
     options.num_threads = 1
     options.mapper.num_threads = 1
     options.extract_colors = False
+    # Adjusted in full when the model grew by 40 %, roughly and on the points that cover the photos best: the thorough
+    # adjustment comes at the end (`intrinsics.adjust`) and ends at the same cameras, at a third of the time.
+    options.ba_global_frames_ratio = 1.4
+    options.ba_global_points_ratio = 1.4
+    options.ba_global_max_refinements = 2
+    options.ba_local_max_refinements = 1
+    options.ba_global_max_num_iterations = 15
+    options.ba_local_max_num_iterations = 10
+    options.ba_global_function_tolerance = 1e-4
+    options.ba_local_function_tolerance = 1e-3
+    options.mapper.ba_global_ignore_redundant_points3D = True
     options.min_num_matches = MIN_PAIR_MATCHES
     options.min_model_size = 2
     options.max_num_models = 10
@@ -163,16 +174,106 @@ def pipeline_options(
     return options
 
 
-def map_all(
-    cache: pycolmap.DatabaseCache, options: pycolmap.IncrementalPipelineOptions, *, use_global: bool
+def map_incremental(
+    cache: pycolmap.DatabaseCache, options: pycolmap.IncrementalPipelineOptions
 ) -> list[pycolmap.Reconstruction]:
-    """All models, best first (most photos, then most points)."""
+    """All models of the incremental mapper, best first (most photos, then most points). Photos that the best model left
+    out are tried again with half of the matches required."""
     with quiet() as pycolmap:
         pycolmap.set_random_seed(options.random_seed)
         found = pycolmap.ReconstructionManager()
         pycolmap.IncrementalPipeline(options, cache, found).run()
+        models = best_first([found.get(k) for k in range(found.size())])
+        if models and models[0].num_reg_images() < cache.num_images():
+            models[0] = _register_rest(cache, models[0], options)
+            inside = set(models[0].reg_image_ids())
+            models = models[:1] + [m for m in models[1:] if len(set(m.reg_image_ids()) - inside) >= 2]
+    return models
+
+
+def _register_rest(
+    cache: pycolmap.DatabaseCache,
+    model: pycolmap.Reconstruction,
+    options: pycolmap.IncrementalPipelineOptions,
+) -> pycolmap.Reconstruction:
+    """The model with photos added that only relaxed limits let in: 15 matches with its points instead of 30, all tracks.
+    A photo that is left with fewer than 15 observations after adjustment is taken out again."""
+    import pycolmap
+
+    relaxed = pycolmap.IncrementalMapperOptions(options.mapper.todict())
+    relaxed.abs_pose_min_num_inliers = MIN_REGISTER // 2
+    relaxed.abs_pose_min_inlier_ratio = 0.2
+    triangulation = pycolmap.IncrementalTriangulatorOptions(options.triangulation.todict())
+    triangulation.ignore_two_view_tracks = False
+    mapper = pycolmap.IncrementalMapper(cache)
+    mapper.begin_reconstruction(model)
+    added = []
+    while True:
+        for image_id in mapper.find_next_images(relaxed, structure_less=False):
+            if mapper.register_next_image(relaxed, image_id):
+                break
+        else:
+            break
+        added.append(image_id)
+        mapper.triangulate_image(triangulation, image_id)
+        mapper.iterative_local_refinement(
+            1, 0.001, relaxed, options.get_local_bundle_adjustment(), triangulation, image_id
+        )
+    if added:
+        adjustment = options.get_global_bundle_adjustment()
+        mapper.iterative_global_refinement(2, 0.001, relaxed, adjustment, triangulation)
+    mapper.end_reconstruction(False)
+    for image_id in added:
+        image = model.images[image_id]
+        if image.has_pose and image.num_points3D < MIN_REGISTER // 2:
+            model.deregister_frame(image.frame_id)
+    return model
+
+
+def map_global(
+    cache: pycolmap.DatabaseCache, options: pycolmap.IncrementalPipelineOptions
+) -> list[pycolmap.Reconstruction]:
+    """All models of the global mapper, best first. Its time grows with the photos, not with their square."""
+    with quiet() as pycolmap:
+        settings = pycolmap.GlobalPipelineOptions()
+        seed = options.random_seed
+        settings.random_seed = settings.mapper.random_seed = seed
+        settings.mapper.rotation_averaging.random_seed = seed
+        settings.mapper.global_positioning.random_seed = seed
+        settings.mapper.retriangulation.random_seed = seed
+        settings.num_threads = settings.mapper.num_threads = 1
+        settings.mapper.global_positioning.use_gpu = False
+        settings.mapper.bundle_adjustment.ceres.use_gpu = False
+        settings.mapper.bundle_adjustment.ceres.solver_options.num_threads = 1
+        settings.min_num_matches = MIN_PAIR_MATCHES
+        pycolmap.set_random_seed(seed)
+        with pycolmap.Database.open(":memory:") as database:
+            _fill(database, cache)
+            found = pycolmap.ReconstructionManager()
+            pycolmap.GlobalPipeline(settings, database, found).run()
         models = [found.get(k) for k in range(found.size())]
     return best_first(models)
+
+
+def _fill(database: pycolmap.Database, cache: pycolmap.DatabaseCache) -> None:
+    """The scene graph as rows of a database, with the same ids."""
+    for _, camera in sorted(cache.cameras.items()):
+        database.write_camera(camera, use_camera_id=True)
+    for _, rig in sorted(cache.rigs.items()):
+        database.write_rig(rig, use_rig_id=True)
+    for _, frame in sorted(cache.frames.items()):
+        database.write_frame(frame, use_frame_id=True)
+    for i, image in sorted(cache.images.items()):
+        database.write_image(image, use_image_id=True)
+        database.write_keypoints(i, np.array([p.xy for p in image.points2D], np.float32).reshape(-1, 2))
+    graph = cache.correspondence_graph
+    ids = sorted(i for i, _ in cache.images.items())
+    for k, i in enumerate(ids):
+        for j in ids[k + 1 :]:
+            m = graph.extract_matches_between_images(i, j)
+            if len(m):
+                database.write_matches(i, j, m)
+                database.write_two_view_geometry(i, j, graph.extract_two_view_geometry(i, j, True))
 
 
 def best_first(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
