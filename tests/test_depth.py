@@ -123,9 +123,13 @@ def test_geometric_pass_and_filter_leave_few_outliers(scene, maps):
     assert (error[known] < 3).mean() > (before[np.isfinite(before)] < 3).mean()
     assert np.isfinite(kept.sigma[known]).all() and (kept.sigma[known] > 0).all()
     assert np.isnan(kept.normals[~known]).all() and (kept.confidence[known] > 0).all()
-    # Sigma means something: most errors are within two of them, and it is not just large.
-    ratio = np.abs(kept.depth - scene[0][1])[known] / kept.sigma[known]
-    assert 0.5 < (ratio < 1).mean() < 0.95
+    # Sigma means something: most errors are within it, it is not just large, and it tells good depth from bad.
+    miss = np.abs(kept.depth - scene[0][1])[known]
+    sigma = kept.sigma[known]
+    assert (miss < sigma).mean() > 0.5
+    assert np.median(sigma) < 1.5 * np.median(kept.depth[known]) / kept.camera.fx
+    sure = sigma < np.median(sigma)
+    assert np.median(miss[sure]) < 0.8 * np.median(miss[~sure])
 
 
 def test_filter_drops_what_no_other_map_confirms(scene, maps):

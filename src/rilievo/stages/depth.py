@@ -125,7 +125,7 @@ def estimate_depth(
     sweep_number = 0
     for number, level in enumerate(levels):
         coarsest = number == 0 and start is None
-        if number:
+        if number and costs is not None:
             planes, costs = pl.double_planes(planes, costs, level.reference.shape)
         if source_depths is not None and number == len(levels) - 1:
             geometry = _source_geometry(view, sources, source_depths, level)

@@ -370,8 +370,8 @@ def stereo_measure(
     """What each match is worth, float32 (h, w, 4).
 
     Its cost; the curvature k of the cost c + k d^2 for a shift by d times `step` of inverse depth, from the costs half
-    a step to either side; the shift d of the lowest point, at most 1/2; the effective number of views. Views that do not
-    see all three places do not count but for the cost.
+    a step to either side; the shift d of the lowest point, at most 1/2; the effective number of views. Views that do
+    not see all three places do not count but for the cost.
     """
     s = _setting(reference, sources, sizes, projections, planes, None, None, noise, 0.0, sigma_grey, sigma_px)
     h, width = reference.shape
