@@ -112,11 +112,52 @@ def test_known_intrinsics_are_held() -> None:
     assert center_error(model, truth) < 0.003
 
 
-def test_few_photos_keep_the_principal_point_near_the_centre() -> None:
+def test_two_photos_keep_the_intrinsics() -> None:
     truth = scene(2, noise_px=0.5, focal_px=1400.0)
     model = reconstruct(truth.photos, truth.features, truth.matches)
-    assert model.cameras[0].cx == 800 and model.cameras[0].cy == 600
-    assert "too few photos" in model.intrinsics_note
+    assert model.cameras[0].params.tolist() == [1400.0, 800.0, 600.0, 0.0]
+    assert model.intrinsics_note.startswith("focal length held at the value from EXIF; distortion")
+    assert len(model.points) > 50
+
+
+def test_what_photos_do_not_determine_stays_near_the_centre() -> None:
+    """A walk along a flat wall that the camera faces: shifts of the principal point are turns of the camera."""
+    rng = np.random.default_rng(5)
+    wall = np.stack([rng.uniform(-4, 4, 900), rng.normal(0, 0.02, 900), rng.uniform(0, 3, 900)], 1)
+    poses = np.stack([look_at(np.array([x, -4.0, 1.5]), np.array([x, 0, 1.5])) for x in np.linspace(-1.5, 1.5, 6)])
+    truth = capture(poses, wall, CAMERA, seed=2, focal_px=1400.0, noise_px=0.6)
+    model = reconstruct(truth.photos, truth.features, truth.matches)
+    assert abs(model.cameras[0].cx - 800) < 8 and abs(model.cameras[0].cy - 600) < 8
+    assert "principal point refined to" not in model.intrinsics_note
+
+
+def test_refine_none_holds_all() -> None:
+    truth = scene(5, focal_px=1390.0)
+    model = reconstruct(truth.photos, truth.features, truth.matches, config=CamerasConfig(refine="none"))
+    assert model.cameras[0].params.tolist() == [1390.0, 800.0, 600.0, 0.0]
+    assert model.intrinsics_note == "intrinsics not refined (refine=none)"
+
+
+def test_wide_steps_use_tracks_of_two_photos() -> None:
+    """A chain where neighbours alone match, and nine of ten points are seen by two of them only."""
+    truth = scene(6)
+    only = []
+    for j, m in enumerate(truth.matches):
+        rows = m.matches[m.offsets[-2] :] if j else m.matches
+        # Most keypoints are matched either with the photo before or with the one after.
+        if j:
+            rows = rows[
+                ((rows[:, 0] % 10 == 0) | (rows[:, 0] % 2 == 0)) & ((rows[:, 1] % 10 == 0) | (rows[:, 1] % 2 == 1))
+            ]
+        offsets = np.array([0, len(rows)] if j else [0], np.int64)
+        only.append(
+            dataclasses.replace(
+                m, names0=m.names0[-1:], offsets=offsets, matches=rows, num_raw=m.num_raw[-1:], kinds=m.kinds[-1:]
+            )
+        )
+    model = reconstruct(truth.photos, truth.features, only)
+    assert len(model.names) == 6
+    assert np.mean(np.bincount(model.obs_point) == 2) > 0.5
 
 
 def test_two_sets_give_the_larger_and_name_the_other() -> None:

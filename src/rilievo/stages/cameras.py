@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -38,6 +38,8 @@ class CamerasConfig:
 
 
 GLOBAL_FROM = 300
+# A model with fewer of the connected photos than this share is tried to be bettered.
+ENOUGH_PLACED = 0.8
 
 
 def reconstruct(
@@ -80,14 +82,9 @@ def reconstruct(
     of_photo = {name: (g.id, g.camera, g.known_focal) for g in groups for name in g.names}
     cache, ids = mapping.make_cache(photos, features, matches, of_photo)
     limit = config.max_error_px * max(1.0, max(max(p.width, p.height) for p in photos) / 3200)
-    fixed = {g.id for g in groups if g.fixed}
-    options = mapping.pipeline_options(config.seed, len(ids), fixed, max_error_px=limit)
-    mapper = mapping.map_global if _use_global(config, len(ids)) else mapping.map_incremental
-    models = mapper(cache, options) if ids else []
-    if ids and not models and not one_standpoint(features, matches, of_photo):
-        # Video and distant scenes: no pair has the parallax of 16 degrees that makes a sure start.
-        options.mapper.init_min_tri_angle = 1.5
-        models = mapping.map_incremental(cache, options)
+    held = {g.id for g in groups if g.fixed or config.refine == "none" or (len(ids) <= 2 and g.known_focal)}
+    options = mapping.pipeline_options(config.seed, len(ids), held, max_error_px=limit)
+    models = _map(cache, options, config, lambda: one_standpoint(features, matches, of_photo)) if ids else []
     if not models:
         raise no_model_error(photos, features, matches, of_photo)
     model, others = models[0], models[1:]
@@ -116,8 +113,33 @@ def reconstruct(
     return _canonical(replace(georeference.moved(result, scale, upright_from_world), frame="upright"))
 
 
-def _use_global(config: CamerasConfig, num_photos: int) -> bool:
-    return config.mapper == "global" or (config.mapper == "auto" and num_photos > GLOBAL_FROM)
+def _map(
+    cache: pycolmap.DatabaseCache,
+    options: pycolmap.IncrementalPipelineOptions,
+    config: CamerasConfig,
+    one_place: Callable[[], bool],
+) -> list[pycolmap.Reconstruction]:
+    """All models, best first. Where few photos are placed, once more with the tracks of two photos (wide steps between
+    the photos leave few others), and at last with starts of little parallax (video, distant scenes)."""
+    count = cache.num_images()
+    if config.mapper == "global" or (config.mapper == "auto" and count > GLOBAL_FROM):
+        models = mapping.map_global(cache, options)
+        if models and models[0].num_reg_images() >= ENOUGH_PLACED * count:
+            return models
+    else:
+        models = mapping.map_incremental(cache, options)
+    for attempt in ("two views", "little parallax"):
+        if models and (attempt == "little parallax" or models[0].num_reg_images() >= ENOUGH_PLACED * count):
+            break
+        options.triangulation.ignore_two_view_tracks = False
+        if attempt == "little parallax":
+            if one_place():
+                break
+            options.mapper.init_min_tri_angle = 1.5
+        more = mapping.map_incremental(cache, options)
+        if more and (not models or more[0].num_reg_images() > models[0].num_reg_images()):
+            models = more
+    return models
 
 
 def _to_reconstruction(

@@ -166,6 +166,8 @@ def adjust(
         if g.fixed:
             _set(model.cameras[g.id], g.camera.model, g.camera.params.tolist())
     free = [g for g in groups if not g.fixed] if refine != "none" else []
+    if free and model.num_reg_images() <= 2:
+        return _adjust_two(model, groups, max_error_px)
     if not free:
         _solve(model, groups, variable=set(), principal=False)
         _filter(model, max_error_px)
@@ -200,6 +202,21 @@ def adjust(
     return model, _note(model, groups, notes, refine)
 
 
+def _adjust_two(
+    model: pycolmap.Reconstruction, groups: Sequence[CameraGroup], max_error_px: float
+) -> tuple[pycolmap.Reconstruction, str]:
+    """Two photos determine one focal length at best: EXIF's is trusted, and no distortion is assumed."""
+    for g in groups:
+        if not g.fixed:
+            f = g.camera.fx if g.known_focal else model.cameras[g.id].mean_focal_length()
+            _set(model.cameras[g.id], "SIMPLE_RADIAL", [f, g.camera.width / 2, g.camera.height / 2, 0.0])
+    unknown = {g.id for g in groups if not (g.fixed or g.known_focal)}
+    _solve(model, groups, variable=unknown, principal=False, distortion=False)
+    _filter(model, max_error_px)
+    how = "held at the value from EXIF" if not unknown else "refined"
+    return model, f"focal length {how}; distortion and principal point not refined: two photos do not determine them"
+
+
 def _num_photos(model: pycolmap.Reconstruction, camera_id: int) -> int:
     return sum(model.images[i].camera_id == camera_id for i in model.reg_image_ids())
 
@@ -221,6 +238,7 @@ def _solve(
     *,
     variable: set[int],
     principal: bool,
+    distortion: bool = True,
     want_covariance: bool = False,
 ) -> dict[int, np.ndarray]:
     """One robust bundle adjustment in place. Returns the marginal covariance of the intrinsics of each variable camera,
@@ -228,6 +246,7 @@ def _solve(
     with quiet() as pycolmap:
         options = pycolmap.BundleAdjustmentOptions()
         options.refine_principal_point = principal
+        options.refine_extra_params = distortion
         options.print_summary = False
         options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
         options.ceres.loss_function_scale = 1.0

@@ -160,6 +160,7 @@ def pipeline_options(
     options.mapper.ba_global_ignore_redundant_points3D = True
     options.min_num_matches = MIN_PAIR_MATCHES
     options.min_model_size = 2
+    options.ba_refine_extra_params = num_photos > 2
     options.max_num_models = 10
     options.constant_cameras = fixed_cameras
     options.mapper.constant_cameras = fixed_cameras
