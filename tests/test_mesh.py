@@ -119,3 +119,39 @@ def test_components_count_pieces():
     vertices, faces = grid(2)
     both = np.concatenate([faces, faces + len(vertices)])
     assert np.bincount(mesh_clean.components(both, 2 * len(vertices))).tolist() == [8, 8]
+
+
+def test_small_holes_are_filled_in_the_right_direction_and_large_ones_stay():
+    vertices, faces = grid(12)
+    center = np.floor(vertices[faces].mean(1)[:, :2])
+    small = (center == [2, 2]).all(1)
+    triangle = np.flatnonzero((center == [9, 2]).all(1))[:1]
+    large = ((center >= 5) & (center < 8)).all(1)
+    kept = np.delete(faces, np.concatenate([np.flatnonzero(small | large), triangle]), axis=0)
+    v, f = mesh_clean.fill_holes(vertices, kept, 6.0)
+    assert len(v) == len(vertices) + 1 and len(f) == len(kept) + 4 + 1
+    assert sorted(len(h.vertices) for h in mesh_clean.holes(Mesh(v, f))) == [12, 48]
+    p = v[f].astype(float)
+    assert (np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])[:, 2] > 0).all()
+
+
+def test_unmeasured_surface_stays_in_holes_and_goes_at_the_rim():
+    _, faces = grid(10)
+    vertices, _ = grid(10)
+    center = np.floor(vertices[faces].mean(1)[:, :2])
+    inner = ((center >= 4) & (center < 6)).all(1)
+    rim = center[:, 0] >= 8
+    assert not mesh_clean.touches_border(faces, inner).any()
+    np.testing.assert_array_equal(mesh_clean.touches_border(faces, inner | rim), rim)
+
+
+def test_gaps_in_the_points_are_marked_as_inferred():
+    cloud, reconstruction = sphere_cloud(4000)
+    from rilievo.stages.points import select
+
+    bald = np.arccos(np.clip(cloud.points @ [0.0, 1.0, 0.0], -1, 1)) < 0.45
+    mesh = mesh_cloud(select(cloud, ~bald), reconstruction, config=MeshConfig(thinning=0.5, max_hole=0))
+    assert mesh.inferred is not None and mesh.inferred.any()
+    middle = mesh.vertices[mesh.faces[mesh.inferred]].mean(1)
+    middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+    assert (np.arccos(np.clip(middle @ [0.0, 1.0, 0.0], -1, 1)) < 0.45).all()

@@ -80,7 +80,11 @@ def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: Mes
     vertices, faces = SURFACES[name](cloud, centers, config.thinning)
     vertices, faces = mesh_clean.tidy(vertices, faces)
     nearby = _Nearby(cloud)
-    faces = faces[nearby.gap(vertices, faces) <= config.max_inferred]
+    gap = nearby.gap(vertices, faces)
+    near = gap <= config.max_inferred
+    faces, gap = faces[near], gap[near]
+    # Unmeasured surface that closes a hole stays and is marked; webs that hang on the rim are nobody's surface.
+    faces = faces[~mesh_clean.touches_border(faces, gap > config.max_gap)]
     vertices, faces = mesh_clean.split_nonmanifold(*mesh_clean.tidy(vertices, faces))
     vertices, faces = _drop_pieces(vertices, faces, config.min_component)
     if not len(faces):
@@ -92,6 +96,10 @@ def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: Mes
     vertices = mesh_clean.smooth(vertices, faces, config.smoothing)
     vertices, faces = mesh_clean.simplify(vertices, faces, config.max_faces)
     vertices, faces = mesh_clean.split_nonmanifold(vertices, faces)
+    num_found = len(faces)
+    vertices, faces = mesh_clean.fill_holes(vertices, faces, config.max_hole * float(np.median(cloud.spacing)))
+    inferred = nearby.gap(vertices, faces) > config.max_gap
+    inferred[num_found:] = True
     colors, confidence, sigma = nearby.attributes(vertices)
     return Mesh(
         vertices=vertices,
@@ -100,7 +108,7 @@ def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: Mes
         colors=colors,
         confidence=confidence,
         sigma=sigma,
-        inferred=nearby.gap(vertices, faces) > config.max_gap,
+        inferred=inferred,
         origin=cloud.origin,
     )
 

@@ -158,6 +158,50 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.where(length > 0, total / np.where(length > 0, length, 1), [0.0, 0.0, 1.0]).astype(np.float32)
 
 
+def touches_border(faces: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """bool (f,): chosen faces in a patch of chosen faces, joined by edges, that has an edge which only it uses."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    out = np.zeros(len(faces), bool)
+    if not chosen.any():
+        return out
+    size = int(faces.max()) + 1
+    a, b = faces.astype(np.int64).ravel(), np.roll(faces, -1, 1).astype(np.int64).ravel()
+    _, edge, counts = np.unique(np.minimum(a, b) * size + np.maximum(a, b), return_inverse=True, return_counts=True)
+    edge = edge.reshape(-1, 3)
+    open_face = (counts[edge] == 1).any(1)
+    patch = np.flatnonzero(chosen)
+    # Faces and edges as one graph: two chosen faces with a common edge are joined through it.
+    rows, columns = np.repeat(patch, 3), len(faces) + edge[patch].ravel()
+    num = len(faces) + len(counts)
+    links = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(num, num))
+    _, label = connected_components(links, directed=False)
+    bad = np.zeros(label.max() + 1, bool)
+    bad[label[patch[open_face[patch]]]] = True
+    out[patch] = bad[label[patch]]
+    return out
+
+
+def fill_holes(vertices: np.ndarray, faces: np.ndarray, max_length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Closes border loops shorter than `max_length`: new faces, and for loops of more than three edges a vertex in the
+    middle, are appended."""
+    new_vertices, new_faces = [vertices], [faces]
+    num = len(vertices)
+    for loop in border_loops(faces):
+        p = vertices[loop].astype(np.float64)
+        if len(loop) < 3 or np.linalg.norm(np.roll(p, -1, 0) - p, axis=1).sum() > max_length:
+            continue
+        if len(loop) == 3:
+            new_faces.append(loop[None].astype(np.int32))
+            continue
+        following = np.roll(loop, -1)
+        new_faces.append(np.stack([loop, following, np.full(len(loop), num)], 1).astype(np.int32))
+        new_vertices.append(p.mean(0, keepdims=True).astype(np.float32))
+        num += 1
+    return np.concatenate(new_vertices), np.concatenate(new_faces)
+
+
 def smooth(
     vertices: np.ndarray, faces: np.ndarray, iterations: int, weight: float = 0.5, anti: float = -0.53
 ) -> np.ndarray:
