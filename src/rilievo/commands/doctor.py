@@ -6,13 +6,12 @@ import importlib.metadata
 import platform
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from rilievo.commands.common import Common, num_cores, print_result, spell_megabytes
+from rilievo.commands.common import Common, Talk, num_cores, print_result, spell_megabytes
 
 PACKAGES = ("numpy", "pycolmap", "onnxruntime", "opencv-python-headless", "trimesh", "embreex", "xatlas", "usd-core")
 
@@ -20,7 +19,7 @@ PACKAGES = ("numpy", "pycolmap", "onnxruntime", "opencv-python-headless", "trime
 def doctor(common: Common = Common()) -> int:
     """What this machine has, and a self-test of each kernel."""
     from rilievo import __version__, kernels
-    from rilievo.kernels.selftest import run_selftests
+    from rilievo.selftest import run_selftest
 
     machine: dict[str, Any] = {
         "rilievo": __version__,
@@ -33,13 +32,11 @@ def doctor(common: Common = Common()) -> int:
         "simd": kernels.native().simd_level(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
-    tests = []
-    for name, run in run_selftests().items():
-        started = time.perf_counter()
-        error = run()
-        tests.append(
-            {"kernel": name, "ok": error is None, "error": error, "seconds": round(time.perf_counter() - started, 3)}
-        )
+    talk = Talk(common)
+    tests = [
+        {"kernel": o.kernel, "ok": o.error is None, "error": o.error, "seconds": round(o.native_seconds, 3)}
+        for o in run_selftest(lambda part: talk.say(f"testing {part} ..."))
+    ]
     result = {"machine": machine, "kernels": tests, "ok": all(t["ok"] for t in tests)}
     lines = [
         f"rilievo {machine['rilievo']}, Python {machine['python']}, {machine['system']}",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -37,6 +38,7 @@ KERNELS: dict[str, str] = {
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
+_wrapper: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None
 
 
 def use_backend(name: str) -> str:
@@ -46,6 +48,17 @@ def use_backend(name: str) -> str:
         raise ValueError(f"backend must be native or reference, not {name!r}")
     before, _backend = _backend, name
     return before
+
+
+@contextmanager
+def wrapped(wrapper: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Within the block, `kernels.NAME` is `wrapper(NAME, kernel)`: for self-tests and profiling."""
+    global _wrapper
+    before, _wrapper = _wrapper, wrapper
+    try:
+        yield
+    finally:
+        _wrapper = before
 
 
 def native() -> ModuleType:
@@ -62,7 +75,7 @@ def get(name: str, backend: str | None = None) -> Callable[..., Any]:
 
 def __getattr__(name: str) -> Any:
     if name in KERNELS:
-        return get(name)
+        return _wrapper(name, get(name)) if _wrapper else get(name)
     raise AttributeError(name)
 
 

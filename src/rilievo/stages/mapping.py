@@ -197,7 +197,7 @@ def _register_rest(
     model: pycolmap.Reconstruction,
     options: pycolmap.IncrementalPipelineOptions,
 ) -> pycolmap.Reconstruction:
-    """The model with photos added that only relaxed limits let in: 15 matches with its points instead of 30, all tracks.
+    """The model with photos added that only relaxed limits let in: 15 matches with its points, not 30, all tracks.
     A photo that is left with fewer than 15 observations after adjustment is taken out again."""
     import pycolmap
 
