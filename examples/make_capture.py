@@ -24,7 +24,7 @@ CAMERA = Camera("OPENCV", 1800, 1200, np.array([1950.0, 1950.0, 907.0, 595.0, -0
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "examples" / "capture"
     scene = scenes.make_scene("urn", SEED)
-    low = scenes.ring_cameras(16, radius=1.22, height=0.16, target=scene.target, jitter=0.02, seed=SEED)
+    low = scenes.ring_cameras(16, radius=1.18, height=0.34, target=scene.target, jitter=0.02, seed=SEED)
     high = scenes.ring_cameras(
         12, radius=0.98, height=0.84, target=scene.target - [0, 0, 0.06], start_deg=11, jitter=0.02, seed=SEED + 1
     )

@@ -97,7 +97,7 @@ def stone(rng: np.random.Generator, size: int, base: tuple[int, int, int], contr
     veins = np.exp(-((noise_tile(rng, size, 1.6, low=3) / 0.05) ** 2))
     pits = np.clip(noise_tile(rng, size, 0.5, low=20, high=size / 5) - 1.5, 0, 1.5)
     lichen = np.clip(noise_tile(rng, size, 1.2, low=5) - 1.1, 0, 0.8) * np.clip(1 + 0.6 * grain, 0, 2)
-    light = np.exp(contrast * (0.20 * clouds + 0.20 * grain + 0.30 * veins - 0.75 * pits))[..., None]
+    light = np.exp(contrast * (0.22 * clouds + 0.30 * grain + 0.30 * veins - 0.95 * pits))[..., None]
     color = linear(*base) * light
     warm = np.exp(0.06 * contrast * noise_tile(rng, size, 1.2))[..., None]
     color = color * np.concatenate([warm, np.ones_like(warm), 1 / warm], 2)
@@ -146,7 +146,7 @@ def cloth(rng: np.random.Generator, size: int) -> np.ndarray:
     period = max(size // 512, 4)
     weave = 0.10 * np.sin(2 * np.pi * x / period) * np.sin(2 * np.pi * y / period)
     slub = cv2.blur(noise_tile(rng, size, 0.2), (1, 31)) + cv2.blur(noise_tile(rng, size, 0.2), (31, 1))
-    stains = 0.13 * noise_tile(rng, size, 1.5, low=2) + 0.13 * noise_tile(rng, size, 0.5, low=30)
+    stains = 0.15 * noise_tile(rng, size, 1.5, low=2) + 0.20 * noise_tile(rng, size, 0.5, low=30)
     return np.clip(color * np.exp(weave + 0.35 * slub + stains)[..., None], 0.01, 0.92).astype(np.float32)
 
 

@@ -170,3 +170,21 @@ def test_texture_filters_and_repeats() -> None:
 
 def test_every_scene_is_listed_with_its_maker() -> None:
     assert set(scene_sets.SCENES) == {"blocks", "urn", "facade"}
+
+
+def test_sample_capture_is_whole() -> None:
+    """What `make demo` builds from: every photo has its truth, the size stays small, the lens is as EXIF says."""
+    folder = Path(__file__).resolve().parent.parent / "examples" / "capture"
+    photos = sorted((folder / "photos").glob("*.jpg"))
+    truth = load_truth(folder)
+    assert tuple(p.name for p in photos) == truth.names
+    assert 24 <= len(photos) <= 36
+    assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 20e6
+    camera = truth.cameras[0]
+    assert camera.width * camera.height >= 2e6
+    assert truth.vertices is not None and truth.unit == "m"
+    np.testing.assert_allclose(np.ptp(truth.vertices, axis=0)[:2], [1.2, 1.0], atol=0.02)  # the table
+    with Image.open(photos[-1]) as image:
+        assert image.size == (camera.width, camera.height)
+        assert image.getexif().get_ifd(0x8769)[0xA405] == round(camera.fx * 36 / camera.width)
+        assert "GPSInfo" not in image.getexif()
