@@ -35,6 +35,8 @@ KERNELS: dict[str, str] = {
     "delaunay": "surface",
     "visibility_capacities": "surface",
     "min_cut": "surface",
+    "match_nearest": "features",
+    "sift": "features",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
