@@ -97,6 +97,7 @@ class Sparse:
 def find_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Sparse:
     """Keypoints, matches, structure from motion."""
     from rilievo.stages import cameras, features, matches
+    from rilievo.stages import pairs as pairing
 
     project = chain.project
     photos = {photo.name: photo for photo in found.photos}
@@ -112,7 +113,7 @@ def find_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Spar
         parallel=True,
     )
     load = Cache(lambda name: project.get(keypoints[name]), 64)
-    pairs = matches.select_pairs(found.photos, load, config=matches.PairsConfig())
+    pairs = pairing.select_pairs(found.photos, load, config=pairing.PairsConfig(seed=settings.seed))
     match_config = matches.MatchesConfig(seed=settings.seed)
     guesses = {p.name: guess(p, found.camera) for p in found.photos}
     matched = chain.each(
