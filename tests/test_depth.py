@@ -12,7 +12,7 @@ from rilievo.errors import InputError
 from rilievo.stages.depth import DepthConfig, estimate_depth, filter_depth
 from rilievo.types import Camera, DepthMap, View
 
-CONFIG = DepthConfig(num_levels=2, coarse_sweeps=6, fine_sweeps=2, min_piece_px=20)
+CONFIG = DepthConfig(sweeps=(6, 2), min_piece_px=20)
 BALL, RADIUS, WALL = np.array([0.1, 0.05, 3.0]), 0.6, 4.0
 
 
@@ -176,7 +176,7 @@ def test_same_bytes_with_one_and_two_threads_and_other_seed_differs():
 
 def test_reference_backend_gives_the_same_map():
     views = [draw(f"{k}.jpg", eye, (48, 36))[0] for k, eye in enumerate(EYES[:3])]
-    config = replace(CONFIG, num_levels=1, coarse_sweeps=2)
+    config = replace(CONFIG, sweeps=(2,))
 
     def run() -> tuple[DepthMap, DepthMap]:
         first = []

@@ -24,16 +24,12 @@ from rilievo.types import DepthMap, View
 class DepthConfig:
     """Settings of `estimate_depth` and `filter_depth`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     max_size: int = 1600
     """longer side of the depth maps, px"""
-    num_levels: int = 3
-    """image sizes from coarse to fine, each half of the next"""
-    coarse_sweeps: int = 10
-    """sweeps over the coarsest image"""
-    fine_sweeps: int = 1
-    """sweeps over each finer image"""
+    sweeps: tuple[int, ...] = (16, 3, 1, 1)
+    """sweeps over the image at each size, the smallest first; each size is twice the one before"""
     geometric_sweeps: int = 1
     """sweeps of the pass that uses the other photos' depth"""
     num_random: int = 1
@@ -44,7 +40,7 @@ class DepthConfig:
     """length of the long arms of the neighbourhood, in steps of two pixels (at most 11)"""
     sigma_grey: float = 10.0
     """grey difference at which a sample of the window loses weight"""
-    sigma_px: float = 2.5
+    sigma_px: float = 3.0
     """distance at which a sample of the window loses weight, px"""
     noise: float = 2.0
     """variance of grey values that counts as noise, not texture"""
@@ -56,6 +52,8 @@ class DepthConfig:
     """pixels whose match is less certain have no depth, px"""
     min_agreeing: int = 2
     """photos whose depth must agree for a pixel to stay (one where only two other photos are there)"""
+    min_confidence: float = 0.4
+    """a pixel as sure of its match as this needs only one photo that agrees, if none looks through it"""
     max_error_px: float = 1.0
     """how far a point may move when it goes to another photo and comes back with that photo's depth, px"""
     max_relative: float = 0.01
@@ -69,9 +67,9 @@ class DepthConfig:
     def for_quality(cls, quality: str, *, seed: int = 0) -> DepthConfig:
         """The settings of `draft`, `normal` or `high`."""
         presets: dict[str, dict[str, Any]] = {
-            "draft": {"max_size": 800},
+            "draft": {"max_size": 800, "sweeps": (10, 1, 1)},
             "normal": {"max_size": 1600},
-            "high": {"max_size": 8192, "num_levels": 4},
+            "high": {"max_size": 8192, "sweeps": (16, 3, 1, 1, 1)},
         }
         if quality not in presets:
             raise ValueError(f"quality must be draft, normal or high, not {quality!r}")
@@ -111,7 +109,7 @@ def estimate_depth(
     limits = (1.0 / far, 1.0 / near)
     key = int.from_bytes(hashlib.sha256(f"{config.seed}/{view.name}".encode()).digest()[:4], "little")
     rng = np.random.default_rng(key)
-    levels = pl.build_levels(view, sources, config.num_levels if start is None else 1)
+    levels = pl.build_levels(view, sources, len(config.sweeps) if start is None else 1)
     match: dict[str, float] = {
         "noise": config.noise, "sigma_grey": config.sigma_grey, "sigma_px": config.sigma_px, "geometric": 0.0,
     }  # fmt: skip
@@ -132,9 +130,9 @@ def estimate_depth(
             match["geometric"] = config.geometric_weight
         if costs is None:
             costs = kernels.stereo_cost(*level.images, planes, *geometry, **match)[1]
-        sweeps = config.coarse_sweeps if coarsest else config.fine_sweeps
-        if start is not None:
-            sweeps = config.geometric_sweeps
+        sweeps = config.sweeps[len(config.sweeps) - len(levels) + number] if start is None else config.geometric_sweeps
+        if coarsest:
+            sweeps = max(sweeps, config.sweeps[0])
         for k in range(sweeps):
             narrow = k / max(sweeps - 1, 1)
             planes, costs = kernels.stereo_sweep(
@@ -250,6 +248,8 @@ def filter_depth(depth_map: DepthMap, others: Sequence[DepthMap], *, config: Dep
         spread[agrees] += difference * difference
     needed = max(1, min(config.min_agreeing, num_others - 1))
     keep = (agreeing >= needed) & (agreeing >= through)
+    # Seen by two photos only: enough where the match itself is good and nobody objects.
+    keep |= (agreeing == 1) & (through == 0) & (depth_map.confidence > config.min_confidence)
     depth = np.where(keep, depth_map.depth, np.float32(np.nan))
     pieces = kernels.depth_pieces(depth, max_relative=2 * config.max_relative)
     keep &= pieces >= config.min_piece_px

@@ -227,7 +227,7 @@ def depth_range(reconstruction: Reconstruction, name: str) -> tuple[float, float
             "leave this photo out of dense matching",
         )
     near, far = np.quantile(depth, [0.01, 0.99])
-    near, far = min(near, np.median(depth)) / 1.25, far * 1.35
+    near, far = min(near, np.median(depth)) / 1.6, far * 1.35
     return float(near), float(far)
 
 
