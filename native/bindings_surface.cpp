@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 
+#include "ball_pivot.h"
 #include "bindings.h"
 #include "delaunay.h"
 #include "fusion.h"
@@ -123,6 +124,18 @@ nb::tuple min_cut(Quads neighbours, Quads capacities, In<int32_t, nb::ndim<1>> t
   return nb::make_tuple(to_numpy(std::move(side), {n}), flow);
 }
 
+nb::ndarray<nb::numpy, int32_t> ball_pivot(Points points, Points normals, In<double, nb::ndim<1>> radii) {
+  if (points.shape(0) != normals.shape(0)) throw std::invalid_argument("ball_pivot: one normal a point is needed");
+  std::vector<int32_t> faces;
+  {
+    nb::gil_scoped_release release;
+    faces = rilievo::ball_pivot(points.data(), normals.data(), int64_t(points.shape(0)), radii.data(),
+                                int64_t(radii.shape(0)));
+  }
+  const size_t n = faces.size() / 3;
+  return to_numpy(std::move(faces), {n, 3});
+}
+
 }  // namespace
 
 void bind_surface(nb::module_& m) {
@@ -136,4 +149,6 @@ void bind_surface(nb::module_& m) {
         nb::arg("views").noconvert(), nb::arg("behind"), nb::arg("reach"), nb::arg("quality"), nb::arg("unit"));
   m.def("min_cut", &min_cut, nb::arg("neighbours").noconvert(), nb::arg("capacities").noconvert(),
         nb::arg("terminals").noconvert());
+  m.def("ball_pivot", &ball_pivot, nb::arg("points").noconvert(), nb::arg("normals").noconvert(),
+        nb::arg("radii").noconvert());
 }

@@ -264,3 +264,56 @@ def test_min_cut_refuses_or_survives_rubbish():
             run(neighbours, capacities, terminals)
     side, flow = run(np.zeros((0, 4), np.int32), np.zeros((0, 4), np.int32), np.zeros(0, np.int32))
     assert flow == 0 and side.shape == (0,)
+
+
+def bumpy_sphere(num, seed=0):
+    rng = np.random.default_rng(seed)
+    n = rng.normal(size=(num, 3))
+    n /= np.linalg.norm(n, axis=1, keepdims=True)
+    return n * (1 + 0.01 * rng.normal(size=(num, 1))), n
+
+
+@pytest.mark.parametrize("num", [0, 1, 3, 150])
+def test_ball_pivot_equals_its_twin(num):
+    points, normals = bumpy_sphere(num)
+    radii = np.array([0.25, 0.5])
+    a = kernels.get("ball_pivot", "native")(points, normals, radii)
+    b = kernels.get("ball_pivot", "reference")(points, normals, radii)
+    assert a.dtype == b.dtype == np.int32 and len(a) > 1.5 * num - 5
+    np.testing.assert_array_equal(a, b)
+
+
+def test_ball_pivot_makes_an_oriented_manifold_of_empty_balls():
+    points, normals = bumpy_sphere(1500)
+    radius = 0.12
+    faces = kernels.get("ball_pivot", "native")(points, normals, np.array([radius]))
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    assert len(faces) > 2000 and len(np.unique(edges, axis=0)) == len(edges)
+    a, u, v = points[faces[:, 0]], points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]]
+    w = np.cross(u, v)
+    assert ((w * normals[faces[:, 0]]).sum(1) > 0).all()
+    w2, u2, v2 = ((k * k).sum(1, keepdims=True) for k in (w, u, v))
+    offset = (u2 * np.cross(v, w) + v2 * np.cross(w, u)) / (2 * w2)
+    center = a + offset + np.sqrt((radius**2 - (offset**2).sum(1, keepdims=True)) / w2) * w
+    distance = np.linalg.norm(points[None] - center[:, None], axis=2)
+    np.testing.assert_allclose(np.take_along_axis(distance, faces, 1), radius, rtol=1e-9)
+    assert (distance > radius * (1 - 1e-5)).all()
+
+
+def test_ball_pivot_refuses_or_survives_rubbish():
+    run = kernels.get("ball_pivot", "native")
+    points, normals = bumpy_sphere(50)
+    good = np.array([0.3])
+    for bad in (
+        (points * np.nan, normals, good),
+        (points, normals * np.inf, good),
+        (points, normals[1:], good),
+        (points, normals, -good),
+        (points, normals, np.array([0.3, 0.2])),
+        (points, normals, np.array([1e-9])),
+    ):
+        with pytest.raises(ValueError, match="ball_pivot"):
+            run(*bad)
+    assert len(run(np.repeat(points[:1], 40, axis=0), np.repeat(normals[:1], 40, axis=0), good)) == 0
+    assert len(run(points, normals * 0, good)) == 0
+    assert run(points, normals, np.zeros(0)).shape == (0, 3)

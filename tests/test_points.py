@@ -8,7 +8,7 @@ from rilievo.errors import AlignmentError
 from rilievo.stages.points import FusionConfig, crowded, fuse, select, thin
 from surface_scenes import Ring, sphere_cloud
 
-LOOSE = FusionConfig(max_reprojection_px=1.5, max_relative_depth=0.03, min_neighbours=0)
+LOOSE = FusionConfig(min_views=3, max_reprojection_px=1.5, max_relative_depth=0.03, min_neighbours=0)
 
 
 def same(a, b):

@@ -37,6 +37,7 @@ KERNELS: dict[str, str] = {
     "min_cut": "surface",
     "match_nearest": "features",
     "sift": "features",
+    "ball_pivot": "balls",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")

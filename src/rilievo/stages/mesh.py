@@ -10,6 +10,7 @@ import numpy as np
 
 from rilievo.errors import AlignmentError, InputError
 from rilievo.stages import mesh_clean
+from rilievo.stages.surface_balls import ball_pivoting
 from rilievo.stages.surface_delaunay import delaunay
 from rilievo.stages.surface_poisson import poisson
 from rilievo.types import Mesh, PointCloud, Reconstruction
@@ -19,7 +20,7 @@ from rilievo.types import Mesh, PointCloud, Reconstruction
 class MeshConfig:
     """How points become a surface."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     surface: str = "auto"
     """Method: auto, or a name in SURFACES. auto is the one that measured best."""
     max_faces: int = 1_000_000
@@ -41,7 +42,7 @@ class MeshConfig:
 Surface = Callable[[PointCloud, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 # name -> function(cloud, centers of cloud.names (n, 3) relative to cloud.origin, thinning) -> vertices, faces
-SURFACES: dict[str, Surface] = {"delaunay": delaunay, "poisson": poisson}
+SURFACES: dict[str, Surface] = {"ball-pivoting": ball_pivoting, "delaunay": delaunay, "poisson": poisson}
 DEFAULT_SURFACE = "delaunay"
 
 

@@ -34,9 +34,10 @@ class MapSource(Protocol):
 class FusionConfig:
     """How depth maps become points."""
 
-    version: ClassVar[int] = 1
-    min_views: int = 3
-    """Photos that must agree on a point, its own included."""
+    version: ClassVar[int] = 2
+    min_views: int = 2
+    """Photos that must agree on a point, its own included (fewer, but two, where a photo has fewer neighbours).
+    Depth maps that were checked against each other before need no more than two."""
     max_neighbours: int = 8
     """Neighbours that a depth map is compared with, and so the number of maps held in memory less one."""
     max_relative_depth: float = 0.01
@@ -88,7 +89,7 @@ def fuse(maps: MapSource, *, config: FusionConfig = FusionConfig()) -> PointClou
             arrays[0],
             arrays[1:],
             marks[0],
-            config.min_views,
+            max(2, min(config.min_views, len(arrays))),
             config.max_relative_depth,
             config.max_reprojection_px,
             float(np.cos(np.deg2rad(config.max_normal_deg))),
