@@ -212,3 +212,40 @@ def test_bad_input_is_told(scene, maps):
     with pytest.raises(ValueError, match="quality"):
         DepthConfig.for_quality("best")
     assert DepthConfig.for_quality("draft").max_size < DepthConfig.for_quality("normal").max_size
+
+
+# Depth of the tiny scene at a few pixels, for DepthConfig.version 2. When a change of the method moves these numbers,
+# raise DepthConfig.version and write the new ones down: stored results of the old method must not be taken for new.
+GOLDEN = (
+    2,
+    [
+        3.896,
+        4.002,
+        4.046,
+        4.045,
+        2.765,
+        2.718,
+        2.497,
+        2.528,
+        3.997,
+        2.656,
+        2.414,
+        2.449,
+        4.018,
+        3.807,
+        2.459,
+        2.504,
+        3.96,
+        4.019,
+        2.623,
+        2.89,
+    ],
+)
+
+
+def test_golden_answer_and_version_change_together():
+    views = [draw(f"{k}.jpg", eye, (96, 72))[0] for k, eye in enumerate(EYES[:4])]
+    found = estimate_depth(views[0], views[1:], seeds=np.zeros((0, 3)), depth_range=(1.5, 6.0), config=CONFIG)
+    answer = [round(float(d), 3) for d in found.depth[12:66:12, 16:80:16].ravel()]
+    assert DepthConfig.version == GOLDEN[0]
+    np.testing.assert_allclose(answer, GOLDEN[1], atol=2e-3)

@@ -6,7 +6,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE4_1__)
+// GCC and Clang have vector types; other compilers take the arrays below (RIL_PLAIN_LANES asks for them, for tests).
+#if defined(__GNUC__) && !defined(RIL_PLAIN_LANES)
+#define RIL_VECTOR_TYPES 1
+#endif
+
+#if defined(RIL_VECTOR_TYPES) && (defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE4_1__))
 #include <immintrin.h>
 #else
 #include <math.h>
@@ -20,15 +25,15 @@
 
 namespace rilievo::RIL_SIMD {
 
-#if defined(__AVX512F__) && defined(__GNUC__)
+#if defined(__AVX512F__) && defined(RIL_VECTOR_TYPES)
 constexpr int kLanes = 16;
-#elif defined(__AVX2__) && defined(__GNUC__)
+#elif defined(__AVX2__) && defined(RIL_VECTOR_TYPES)
 constexpr int kLanes = 8;
 #else
 constexpr int kLanes = 4;
 #endif
 
-#ifdef __GNUC__
+#ifdef RIL_VECTOR_TYPES
 typedef float F __attribute__((vector_size(kLanes * 4)));
 typedef int32_t I __attribute__((vector_size(kLanes * 4)));
 typedef uint32_t U __attribute__((vector_size(kLanes * 4)));
@@ -119,11 +124,11 @@ RIL_INLINE I minimum(I a, I b) { return select(a < b, a, b); }
 RIL_INLINE F maximum(F a, F b) { return select(a > b, a, b); }
 RIL_INLINE F magnitude(F a) { return maximum(a, splat(0.0f) - a); }
 RIL_INLINE F root(F a) {
-#if defined(__AVX512F__) && defined(__GNUC__)
+#if defined(__AVX512F__) && defined(RIL_VECTOR_TYPES)
   return (F)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)a);
-#elif defined(__AVX2__) && defined(__GNUC__)
+#elif defined(__AVX2__) && defined(RIL_VECTOR_TYPES)
   return (F)_mm256_sqrt_ps((__m256)a);
-#elif defined(__SSE4_1__) && defined(__GNUC__)
+#elif defined(__SSE4_1__) && defined(RIL_VECTOR_TYPES)
   return (F)_mm_sqrt_ps((__m128)a);
 #else
   F r;
@@ -133,9 +138,9 @@ RIL_INLINE F root(F a) {
 }
 // base[index[l]] in every lane.
 RIL_INLINE U gather(const uint32_t* base, I index) {
-#if defined(__AVX512F__) && defined(__GNUC__)
+#if defined(__AVX512F__) && defined(RIL_VECTOR_TYPES)
   return (U)_mm512_mask_i32gather_epi32(_mm512_setzero_si512(), (__mmask16)-1, (__m512i)index, base, 4);
-#elif defined(__AVX2__) && defined(__GNUC__)
+#elif defined(__AVX2__) && defined(RIL_VECTOR_TYPES)
   return (U)_mm256_i32gather_epi32((const int*)base, (__m256i)index, 4);
 #else
   U r;
@@ -144,9 +149,9 @@ RIL_INLINE U gather(const uint32_t* base, I index) {
 #endif
 }
 RIL_INLINE F gather(const float* base, I index) {
-#if defined(__AVX512F__) && defined(__GNUC__)
+#if defined(__AVX512F__) && defined(RIL_VECTOR_TYPES)
   return (F)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), (__mmask16)-1, (__m512i)index, base, 4);
-#elif defined(__AVX2__) && defined(__GNUC__)
+#elif defined(__AVX2__) && defined(RIL_VECTOR_TYPES)
   return (F)_mm256_i32gather_ps(base, (__m256i)index, 4);
 #else
   F r;
@@ -157,14 +162,14 @@ RIL_INLINE F gather(const float* base, I index) {
 // Four signed bytes of a quad (two pixels and the two below them) weighed by the fractions of 16.16 fixed point positions:
 // 255 * 255 times the value between them. Integer arithmetic: exact, whatever the instructions.
 RIL_INLINE I blend(U quad, I x, I y) {
-#if defined(__AVX512F__) && defined(__GNUC__)
+#if defined(__AVX512F__) && defined(RIL_VECTOR_TYPES)
   // Byte 1 of a position is the fraction in 1/256; f and 255 - f = f ^ 255 are the weights.
   const __m512i four = _mm512_set4_epi32(0x0D0D0D0D, 0x09090909, 0x05050505, 0x01010101);
   const __m512i two = _mm512_set4_epi32((int)0x800D800Du, (int)0x80098009u, (int)0x80058005u, (int)0x80018001u);
   const __m512i across = _mm512_xor_si512(_mm512_shuffle_epi8((__m512i)x, four), _mm512_set1_epi32(0x00FF00FF));
   const __m512i down = _mm512_xor_si512(_mm512_shuffle_epi8((__m512i)y, two), _mm512_set1_epi32(0x000000FF));
   return (I)_mm512_madd_epi16(_mm512_maddubs_epi16(across, (__m512i)quad), down);
-#elif defined(__AVX2__) && defined(__GNUC__)
+#elif defined(__AVX2__) && defined(RIL_VECTOR_TYPES)
   const __m256i four = _mm256_setr_epi32(0x01010101, 0x05050505, 0x09090909, 0x0D0D0D0D, 0x01010101, 0x05050505,
                                          0x09090909, 0x0D0D0D0D);
   const __m256i two = _mm256_setr_epi32((int)0x80018001u, (int)0x80058005u, (int)0x80098009u, (int)0x800D800Du,
@@ -172,7 +177,7 @@ RIL_INLINE I blend(U quad, I x, I y) {
   const __m256i across = _mm256_xor_si256(_mm256_shuffle_epi8((__m256i)x, four), _mm256_set1_epi32(0x00FF00FF));
   const __m256i down = _mm256_xor_si256(_mm256_shuffle_epi8((__m256i)y, two), _mm256_set1_epi32(0x000000FF));
   return (I)_mm256_madd_epi16(_mm256_maddubs_epi16(across, (__m256i)quad), down);
-#elif defined(__SSE4_1__) && defined(__GNUC__)
+#elif defined(__SSE4_1__) && defined(RIL_VECTOR_TYPES)
   const __m128i four = _mm_setr_epi32(0x01010101, 0x05050505, 0x09090909, 0x0D0D0D0D);
   const __m128i two = _mm_setr_epi32((int)0x80018001u, (int)0x80058005u, (int)0x80098009u, (int)0x800D800Du);
   const __m128i across = _mm_xor_si128(_mm_shuffle_epi8((__m128i)x, four), _mm_set1_epi32(0x00FF00FF));
@@ -192,11 +197,11 @@ RIL_INLINE I blend(U quad, I x, I y) {
 }
 // a * b for 0 <= a, b < 32768.
 RIL_INLINE I multiply_small(I a, I b) {
-#if defined(__AVX512F__) && defined(__GNUC__)
+#if defined(__AVX512F__) && defined(RIL_VECTOR_TYPES)
   return (I)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__) && defined(__GNUC__)
+#elif defined(__AVX2__) && defined(RIL_VECTOR_TYPES)
   return (I)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#elif defined(__SSE4_1__) && defined(__GNUC__)
+#elif defined(__SSE4_1__) && defined(RIL_VECTOR_TYPES)
   return (I)_mm_madd_epi16((__m128i)a, (__m128i)b);
 #else
   return a * b;

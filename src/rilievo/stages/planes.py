@@ -157,7 +157,8 @@ def depth_to_planes(depth: np.ndarray, normals: np.ndarray, K: np.ndarray) -> np
     rx = ((np.arange(w) - K[0, 2]) / K[0, 0]).astype(np.float32)
     ry = ((np.arange(h) - K[1, 2]) / K[1, 1]).astype(np.float32)[:, None]
     along = normals[..., 0] * rx + normals[..., 1] * ry + normals[..., 2]
-    per_pixel = 1.0 / (depth * along)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        per_pixel = 1.0 / (depth * along)
     out = np.empty((h, w, 3), np.float32)
     out[..., 0] = 1.0 / depth
     out[..., 1] = normals[..., 0] * per_pixel / np.float32(K[0, 0])
