@@ -8,6 +8,9 @@
 
 namespace rilievo {
 
+constexpr double kFlattest = 0.05;  // cosine at which a face is too flat to be used even where no other photo sees it
+constexpr double kBump = 6;         // what hides a face by less than this many depth steps may be noise of the mesh
+
 void score_faces(const float* vertices_cam, int64_t num_vertices, const int32_t* faces, int64_t num_faces,
                  const Pinhole& camera, const ViewRasters& view, double min_cos, float* quality, float* colors) {
   const int64_t width = camera.width, height = camera.height;
@@ -50,13 +53,13 @@ void score_faces(const float* vertices_cam, int64_t num_vertices, const int32_t*
       const double lengths = std::sqrt((n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) *
                                        (mid[0] * mid[0] + mid[1] * mid[1] + mid[2] * mid[2]));
       const double cosine = along / lengths;
-      if (!(cosine >= min_cos)) continue;  // also catches faces without area and NaN
+      if (!(cosine >= std::min(min_cos, kFlattest))) continue;  // also catches faces without area and NaN
 
       // Depth changes by about gsd * tan(angle) from one pixel to the next on this face.
       const double tangent = std::min(12.0, std::sqrt(std::max(0.0, 1 - cosine * cosine)) / cosine);
       const double gsd = mid[2] / focal;
       const double step = gsd * (1 + 1.5 * tangent);
-      bool visible = true, behind_edge = false, on_edge = false;
+      bool visible = true, behind_edge = false, on_edge = false, doubtful = cosine < min_cos;
       double xy[3][2];
       for (int k = 0; k < 4 && visible; ++k) {
         double s[3];  // the centroid and three points a little inside the corners
@@ -78,11 +81,14 @@ void score_faces(const float* vertices_cam, int64_t num_vertices, const int32_t*
         }
         const int64_t i = y * width + x;
         if (view.mask[i] == 0) visible = false;
-        if (view.face_index[i] != f && s[2] > view.depth[i] + step) visible = false;  // NaN depth hides nothing
+        if (view.face_index[i] != f) {  // NaN depth hides nothing
+          if (s[2] > view.depth[i] + kBump * step) visible = false;
+          else if (s[2] > view.depth[i] + step) doubtful = true;
+        }
         if (s[2] > view.front[i] + 5 * step) behind_edge = true;
         if (view.back[i] > s[2] + 5 * step) on_edge = true;
       }
-      if (!visible || 10 * static_cast<int64_t>(masked[f]) > count[f]) continue;
+      if (!visible || masked[f] > 0 || (doubtful && (behind_edge || on_edge))) continue;
       const double area = 0.5 * std::abs((xy[1][0] - xy[0][0]) * (xy[2][1] - xy[0][1]) -
                                          (xy[2][0] - xy[0][0]) * (xy[1][1] - xy[0][1]));
       const double mx = camera.fx * mid[0] / mid[2] + camera.cx, my = camera.fy * mid[1] / mid[2] + camera.cy;
@@ -93,6 +99,7 @@ void score_faces(const float* vertices_cam, int64_t num_vertices, const int32_t*
       score *= 0.2 + 0.8 * std::clamp(to_border, 0.0, 1.0);
       if (behind_edge) score *= 0.05;  // colours of what stands in front bleed over here
       if (on_edge) score *= 0.1;       // and here those of what lies behind
+      if (doubtful) score *= 0.03;     // better than nothing: a bump of the mesh hides a corner
       if (!(score > 0) || !std::isfinite(score)) continue;
       quality[f] = static_cast<float>(score);
       for (int c = 0; c < 3; ++c) {

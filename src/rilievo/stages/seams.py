@@ -62,12 +62,13 @@ def level_seams(
     seen: np.ndarray,
     *,
     smoothness: float = 0.2,
+    pull: float = 1e-2,
     iterations: int = 300,
 ) -> None:
     """Adds to `texture`, in place, the offsets that make the two sides of every seam agree.
 
     Unknown: an offset for each (vertex, patch). Least squares of (difference across the seam at both ends of an edge),
-    `smoothness` times (difference of offsets along a mesh edge), and a weak pull to zero, by conjugate gradients.
+    `smoothness` times (difference of offsets along a mesh edge), and a weak `pull` to zero, by conjugate gradients.
     """
     both = seen[seams.face0] & seen[seams.face1]
     f0, s0, f1, s1 = (v[both] for v in (seams.face0, seams.side0, seams.face1, seams.side1))
@@ -87,35 +88,46 @@ def level_seams(
         at_a += step * (1 - t)
         at_b += step * t
     at_a, at_b = at_a / (1 - steps).sum(), at_b / steps.sum()
-    # A step of a hundred levels is a wrong match of surfaces, not of exposures: it must not drag the patch along.
-    limit = 60.0
-    at_a, at_b = np.clip(at_a, -limit, limit), np.clip(at_b, -limit, limit)
     i = np.concatenate([node[f0, s0], node[f0, (s0 + 1) % 3]])
     j = np.concatenate([node[f1, (s1 + 1) % 3], node[f1, s1]])
     step = np.concatenate([at_a, at_b])
     tail, head = node.ravel(), np.roll(node, -1, axis=1).ravel()
-    solution = _solve(len(keys), (i, j, step), (tail, head, smoothness / 2), 1e-3, iterations)
+    # A step unlike the rest between the same two patches, or a very large one, is another content (a shifted edge,
+    # something in front), not another exposure: it hardly counts (weights of Geman & McClure).
+    pair = patch[f0].astype(np.int64) * (int(patch.max()) + 1) + patch[f1]
+    usual = _group_median(np.concatenate([pair, pair]), step)
+    weight = 1 / (1 + ((step - usual) ** 2).mean(1) / 6**2) ** 2 / (1 + (usual**2).mean(1) / 15**2) ** 2
+    solution = _solve(len(keys), (i, j, step, weight), (tail, head, smoothness / 2), pull, iterations)
     shift = solution[node].astype(np.float32)
     shift[~seen] = 0
     kernels.shift_colors(texture, owner, unwrapped.corner_xy, shift)
 
 
+def _group_median(group: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """For each row of values (n, 3) the lower median of its group (n,), a channel at a time."""
+    _, group = np.unique(group, return_inverse=True)
+    count = np.bincount(group)
+    middle = np.cumsum(count) - count + (count - 1) // 2
+    columns = [values[np.lexsort((values[:, c], group))[middle], c] for c in range(values.shape[1])]
+    return np.stack(columns, 1)[group]
+
+
 def _solve(
     n: int,
-    jumps: tuple[np.ndarray, np.ndarray, np.ndarray],
+    jumps: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     links: tuple[np.ndarray, np.ndarray, float],
     pull: float,
     iterations: int,
 ) -> np.ndarray:
-    """x (n, 3) of least sum (x_i - x_j - step)^2 + weight sum (x_tail - x_head)^2 + pull sum x^2."""
-    i, j, step = jumps
+    """x (n, 3) of least sum w (x_i - x_j - step)^2 + weight sum (x_tail - x_head)^2 + pull sum x^2."""
+    i, j, step, w = jumps
     tail, head, weight = links
     rows = np.concatenate([i, tail])
     cols = np.concatenate([j, head])
-    values = np.concatenate([np.ones(len(i)), np.full(len(tail), weight)])
+    values = np.concatenate([w, np.full(len(tail), weight)])
     b = np.zeros((n, 3))
     for c in range(3):
-        b[:, c] = np.bincount(i, step[:, c], n) - np.bincount(j, step[:, c], n)
+        b[:, c] = np.bincount(i, w * step[:, c], n) - np.bincount(j, w * step[:, c], n)
     return _laplace(n, rows, cols, values, np.full(n, pull), b, iterations)
 
 
@@ -192,6 +204,7 @@ def blend_seams(
     texture: np.ndarray,
     owner: np.ndarray,
     unwrapped: Unwrapped,
+    faces: np.ndarray,
     patch: np.ndarray,
     seams: Seams,
     seen: np.ndarray,
@@ -210,6 +223,7 @@ def blend_seams(
     t = ((np.arange(len(edge)) - start[edge] + 0.5) / count[edge])[:, None].astype(np.float32)
     xy0, xy1 = a0[edge] + (b0 - a0)[edge] * t, a1[edge] + (b1 - a1)[edge] * t
     step = sample(texture, xy1) - sample(texture, xy0)
+    step = _along(step, edge, t, faces, patch, seams)
     seen0, seen1 = seen[seams.face0][edge, None], seen[seams.face1][edge, None]
     # Both sides give way by half, unless one has no photo: that one adapts.
     share0 = np.where(seen0 == seen1, 0.5, np.where(seen0, 0.0, 1.0)).astype(np.float32)
@@ -222,3 +236,26 @@ def blend_seams(
         np.concatenate([step * share0, step * (share0 - 1)]).astype(np.float32),
         float(radius),
     )
+
+
+def _along(
+    step: np.ndarray, edge: np.ndarray, t: np.ndarray, faces: np.ndarray, patch: np.ndarray, seams: Seams
+) -> np.ndarray:
+    """Steps (s, 3) smoothed along the seam: texture that does not quite fit is left alone, a difference of brightness
+    stays. Large ones fade out: they are other content, and spreading them would smear it."""
+    num = len(seams.face0)
+    count = np.bincount(edge, minlength=num)
+    mean = np.stack([np.bincount(edge, step[:, c], num) / count for c in range(3)], 1)
+    ends = np.stack([faces[seams.face0, seams.side0], faces[seams.face0, (seams.side0 + 1) % 3]], 1).astype(np.int64)
+    pair = patch[seams.face0].astype(np.int64) * (int(patch.max()) + 1) + patch[seams.face1]
+    _, pair = np.unique(pair, return_inverse=True)
+    _, place = np.unique(pair[:, None] * (int(faces.max()) + 1) + ends, return_inverse=True)
+    place = place.reshape(-1, 2)
+    size = int(place.max()) + 1
+    share = np.bincount(place.ravel(), minlength=size)
+    corner = np.zeros((size, 3))
+    for _ in range(3):
+        corner = np.stack([np.bincount(place.ravel(), np.repeat(mean[:, c], 2), size) / share for c in range(3)], 1)
+        mean = corner[place].mean(1)
+    corner /= 1 + ((corner / 25) ** 2).mean(1, keepdims=True)
+    return (corner[place[edge, 0]] * (1 - t) + corner[place[edge, 1]] * t).astype(np.float32)

@@ -12,7 +12,14 @@ from rilievo import kernels
 from rilievo.errors import AlignmentError, InputError
 from rilievo.geometry import transform
 from rilievo.stages import seams as seam
-from rilievo.stages.unwrap import UNWRAPPERS, Unwrapped, connected_patches, face_neighbors, split_long_edges
+from rilievo.stages.unwrap import (
+    UNWRAPPERS,
+    Unwrapped,
+    connected_patches,
+    face_neighbors,
+    flat_directions,
+    split_long_edges,
+)
 from rilievo.stages.view_choice import choose_views, equalize_exposure, find_outliers, join_ratings, rate_view
 from rilievo.types import Camera, Mesh, View
 
@@ -21,7 +28,7 @@ from rilievo.types import Camera, Mesh, View
 class TextureConfig:
     """Settings of `texture`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     unwrap: str = "views"
     """How the surface is cut: views (cut-outs of the photos, sharp and fast) or xatlas (by shape, slow)."""
     max_texture_size: int = 4096
@@ -84,7 +91,7 @@ def texture(
     face_view = choose_views(mesh, ratings, outlier, neighbors, smoothness=config.smoothness)
     seen = face_view >= 0
 
-    label, corner_image, image_sizes = _image_corners(mesh, placed, face_view)
+    label, corner_image, image_sizes = _image_corners(mesh, placed, face_view, neighbors)
     patch = connected_patches(neighbors, label)
     unwrapped = UNWRAPPERS[config.unwrap](
         mesh.vertices, mesh.faces, patch, label, corner_image, image_sizes, max_size=size, padding=config.padding
@@ -98,7 +105,7 @@ def texture(
     border = seam.find_seams(neighbors, sides, patch)
     seam.level_seams(image, owner, unwrapped, mesh.faces, patch, border, seen)
     seam.fill_unseen(image, owner, unwrapped, mesh.faces, seen)
-    seam.blend_seams(image, owner, unwrapped, patch, border, seen, radius=config.blend_radius)
+    seam.blend_seams(image, owner, unwrapped, mesh.faces, patch, border, seen, radius=config.blend_radius)
     kernels.fill_gutters(image, owner, 2 * config.padding)
     return _assemble(mesh, unwrapped, image, face_view, names)
 
@@ -124,12 +131,12 @@ def texture_facts(mesh: Mesh) -> dict[str, Any]:
 
 
 def _image_corners(
-    mesh: Mesh, placed: list[_Placed], face_view: np.ndarray
+    mesh: Mesh, placed: list[_Placed], face_view: np.ndarray, neighbors: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Label int (f,), corners in the photo float32 (f, 3, 2), and sizes int (n + 6, 2) of the labels' photos.
 
-    Faces without a photo are laid flat along the axis their normal is nearest to (labels n to n + 5), at a quarter of
-    the usual resolution: their colours will be smooth.
+    Faces without a photo are laid flat along an axis (labels n to n + 5), at a quarter of the usual resolution: their
+    colours will be smooth.
     """
     n = len(placed)
     x = mesh.vertices.astype(np.float64)[mesh.faces]
@@ -149,10 +156,9 @@ def _image_corners(
         u, v = corner[~unseen, 1] - corner[~unseen, 0], corner[~unseen, 2] - corner[~unseen, 0]
         pixels = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum()
         density = 0.25 * np.sqrt(pixels / max(np.linalg.norm(normal[~unseen], axis=1).sum(), 1e-300))
-        axis = np.abs(normal[unseen]).argmax(1)
-        sign = np.take_along_axis(normal[unseen], axis[:, None], 1)[:, 0] < 0
-        label[unseen] = n + 2 * axis + sign
-        plane = np.array([[1, 2], [2, 0], [0, 1]])[axis]
+        direction = flat_directions(normal[unseen], neighbors, unseen)
+        label[unseen] = n + direction
+        plane = np.array([[1, 2], [2, 0], [0, 1]])[direction // 2]
         corner[unseen] = np.take_along_axis(x[unseen], plane[:, None, :], 2) * density
     return label, corner.astype(np.float32), sizes
 

@@ -141,6 +141,27 @@ def connected_patches(neighbors: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return rank[inverse]
 
 
+def flat_directions(normals: np.ndarray, neighbors: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """For each chosen face one of +x -x +y -y +z -z, int64 0 to 5, that it faces; neighbours agree where they can.
+
+    normals: (m, 3) of the chosen faces, of any length.  neighbors: (f, 3) of all faces.  chosen: bool (f,).
+    """
+    m = len(normals)
+    unit = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
+    cosine = np.stack([unit, -unit], 2).reshape(m, 6)
+    facing = cosine > 0.25
+    facing[np.arange(m), cosine.argmax(1)] = True
+    face, label = np.nonzero(facing)
+    offsets = np.zeros(m + 1, np.int64)
+    np.cumsum(facing.sum(1), out=offsets[1:])
+    number = np.full(len(neighbors) + 1, -1, np.int32)
+    number[np.flatnonzero(chosen)] = np.arange(m, dtype=np.int32)
+    between = np.ascontiguousarray(number[neighbors[chosen]])
+    costs = (1 - cosine[face, label]).astype(np.float32)
+    weights = np.ones((m, 3), np.float32)
+    return kernels.label_faces(offsets, label.astype(np.int32), costs, between, weights, 8).astype(np.int64)
+
+
 def unwrap_views(
     vertices: np.ndarray,
     faces: np.ndarray,

@@ -14,6 +14,7 @@ import numpy as np
 
 from rilievo import kernels
 from rilievo.geometry import transform
+from rilievo.stages.unwrap import connected_patches
 from rilievo.types import Mesh, View
 
 EDGE_RADIUS_PX = 3  # colours this near to a depth step belong to either side
@@ -50,7 +51,9 @@ def rate_view(mesh: Mesh, view: View, *, min_cos: float) -> tuple[np.ndarray, np
     gray = cv2.cvtColor(view.pixels, cv2.COLOR_RGB2GRAY)
     gx, gy = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
     sharpness = cv2.boxFilter(cv2.magnitude(gx, gy), -1, (9, 9)) / 8
-    mask = np.ones((h, w), np.uint8) if view.mask is None else view.mask.astype(np.uint8)
+    mask = np.ones((h, w), np.uint8)
+    if view.mask is not None:  # a pixel beside a masked one shares its colour
+        mask = cv2.erode(view.mask.astype(np.uint8), np.ones((3, 3), np.uint8))
     rasters = (np.ascontiguousarray(view.pixels), mask, sharpness, depth, front, back, face_index)
     quality, color = kernels.score_faces(vertices, mesh.faces, *intrinsics, *rasters, min_cos)
     seen = np.flatnonzero(quality > 0)
@@ -112,26 +115,26 @@ def find_outliers(ratings: Ratings, gains: np.ndarray, *, tolerance: float = 12.
     """True for rows whose colour of the face disagrees with what most photos see, bool (m,).
 
     Around the median colour, mean and spread of the rows within three deviations are taken in turn until they settle
-    (a Gaussian fitted to the mode, as in Waechter et al. 2014, section 3.2). Faces seen less than four times are left
+    (a Gaussian fitted to the mode, as in Waechter et al. 2014, section 3.2). Faces seen less than three times are left
     alone. tolerance: the least deviation, levels.
     """
     out = np.zeros(len(ratings.face), bool)
     counts = np.diff(ratings.offsets)
     color = ratings.color * gains[ratings.view].astype(np.float32)
-    faces = np.flatnonzero(counts >= 4)
+    faces = np.flatnonzero(counts >= 3)
     for begin in range(0, len(faces), chunk):
         some = faces[begin : begin + chunk]
         width = int(counts[some].max())
         column = np.arange(width)
         valid = column < counts[some][:, None]
         rows = np.minimum(ratings.offsets[some][:, None] + column, len(color) - 1)
-        c = np.where(valid[..., None], color[rows], np.float32(np.nan)).astype(np.float64)
-        center = np.nanmedian(c, axis=1)
+        c = color[rows]
+        center = _median(c, valid)
         # The spread starts from the median deviation: half of the rows may be wrong.
-        sigma = np.maximum(tolerance, 1.48 * np.nanmedian(np.abs(c - center[:, None]), axis=1))
+        sigma = np.maximum(tolerance, 1.48 * _median(np.abs(c - center[:, None]), valid))
         inlier = valid
         for _ in range(5):
-            distance = (((np.nan_to_num(c) - center[:, None]) / sigma[:, None]) ** 2).sum(-1)
+            distance = (((c - center[:, None]) / sigma[:, None]) ** 2).sum(-1)
             inlier = valid & (distance < 9)
             num = np.maximum(inlier.sum(1), 1)[:, None]
             filled = np.where(inlier[..., None], c, 0)
@@ -142,15 +145,40 @@ def find_outliers(ratings: Ratings, gains: np.ndarray, *, tolerance: float = 12.
     return out
 
 
+def _median(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The lower median over axis 1 of what is valid: (n, k, c), (n, k) -> (n, c)."""
+    order = np.sort(np.where(valid[..., None], values, np.float32(np.inf)), axis=1)
+    middle = (np.maximum(valid.sum(1), 1) - 1) // 2
+    return order[np.arange(len(order)), middle]
+
+
+def near_outliers(ratings: Ratings, outlier: np.ndarray, neighbors: np.ndarray, *, rings: int = 2) -> np.ndarray:
+    """Rows whose face lies within `rings` sides of an outlier of the same view, bool (m,): what stands before the
+    surface does not end where a face ends."""
+    num_views = int(ratings.view.max(initial=0)) + 1
+    key = ratings.face * num_views + ratings.view
+    out = outlier.copy()
+    front = np.flatnonzero(outlier)
+    for _ in range(rings):
+        around = neighbors[ratings.face[front]]
+        wanted = (around.astype(np.int64) * num_views + ratings.view[front][:, None])[around >= 0]
+        at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+        front = np.unique(at[(key[at] == wanted) & ~out[at]])
+        out[front] = True
+    return out
+
+
 def choose_views(
     mesh: Mesh, ratings: Ratings, outlier: np.ndarray, neighbors: np.ndarray, *, smoothness: float
 ) -> np.ndarray:
     """The view of each face, int32 (f,), -1 where none sees it: least sum of data costs (log of how much worse than
     the best view, an outlier 3 more) and of `smoothness` for each side between different views, both weighted by size.
+    Small patches then go to a neighbour's view where that costs less than a chart of their own is worth.
     """
     counts = np.diff(ratings.offsets)
     face = ratings.face
     sound = np.where(outlier, ratings.quality * np.float32(0.05), ratings.quality)
+    sound = np.where(near_outliers(ratings, outlier, neighbors) & ~outlier, sound * np.float32(0.2), sound)
     best = np.zeros(len(counts), np.float32)
     np.maximum.at(best, face, sound)
     cost = np.minimum(np.log(best[face] / sound), 5.0)
@@ -163,4 +191,37 @@ def choose_views(
     cost = cost * np.clip(area / max(area[seen].mean(), 1e-300), 0.25, 4)[face]
     weight = smoothness * np.clip(length / max(length[seen].mean(), 1e-300), 0.25, 4)
     weights = weight.astype(np.float32)
-    return kernels.label_faces(ratings.offsets, ratings.view, cost.astype(np.float32), neighbors, weights, 15)
+    cost = cost.astype(np.float32)
+    chosen = kernels.label_faces(ratings.offsets, ratings.view, cost, neighbors, weights, 15)
+    return merge_small_patches(ratings, cost, neighbors, chosen)
+
+
+def merge_small_patches(
+    ratings: Ratings, cost: np.ndarray, neighbors: np.ndarray, chosen: np.ndarray, *, most: int = 40, worth: float = 8.0
+) -> np.ndarray:
+    """`chosen` with patches of up to `most` faces given to the view of a neighbouring patch that sees all of them, when
+    their data costs rise by less than `worth` for the whole patch. Smallest patches first, twice over."""
+    chosen = chosen.copy()
+    num_views = int(ratings.view.max(initial=0)) + 1
+    key = ratings.face * num_views + ratings.view
+    for _ in range(2):
+        patch = connected_patches(neighbors, chosen)
+        size = np.bincount(patch)
+        order = np.argsort(patch, kind="stable")
+        start = np.concatenate([[0], np.cumsum(size)])
+        small = np.flatnonzero((size <= most) & (chosen[order[start[:-1]]] >= 0))
+        for p in small[np.argsort(size[small], kind="stable")]:
+            faces = order[start[p] : start[p + 1]]
+            own = chosen[faces[0]]
+            around = neighbors[faces]
+            views = chosen[around[around >= 0]]
+            options = np.unique(views[(views >= 0) & (views != own)])
+            if not len(options) or (chosen[faces] != own).any():
+                continue
+            wanted = np.concatenate([[own], options])[:, None] + faces.astype(np.int64) * num_views
+            at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+            total = np.where(key[at] == wanted, cost[at], np.float32(np.inf)).sum(1)
+            best = int(np.argmin(total[1:])) + 1
+            if total[best] < total[0] + worth:
+                chosen[faces] = options[best - 1]
+    return chosen

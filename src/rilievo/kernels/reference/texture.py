@@ -45,7 +45,7 @@ def score_faces(
         with np.errstate(all="ignore"):
             normal = np.cross(p[1] - p[0], p[2] - p[0])
             cosine = -(normal @ mid) / np.sqrt((normal @ normal) * (mid @ mid))
-            if not cosine >= min_cos:
+            if not cosine >= min(min_cos, 0.05):
                 continue
             step = mid[2] / focal * (1 + 1.5 * min(12.0, np.sqrt(max(0.0, 1 - cosine * cosine)) / cosine))
             xy = p[:, :2] / p[:, 2:] * [fx, fy] + [cx, cy]
@@ -55,20 +55,24 @@ def score_faces(
         at = points[:, :2] / points[:, 2:] * [fx, fy] + [cx, cy]
         col, row = at.astype(int).T
         z = points[:, 2]
-        hidden = (face_index[row, col] != f) & (z > depth[row, col] + step)
+        other = face_index[row, col] != f
+        hidden = other & (z > depth[row, col] + 6 * step)
+        doubtful = cosine < min_cos or (other & (z > depth[row, col] + step)).any()
         own = face_index == f
         count = int(own.sum())
-        if hidden.any() or (mask[row, col] == 0).any() or 10 * int((mask[own] == 0).sum()) > count:
+        if hidden.any() or (mask[row, col] == 0).any() or (mask[own] == 0).any():
             continue
         u, v = xy[1] - xy[0], xy[2] - xy[0]
         mx, my = at[3]
         to_border = min(mx, my, w - mx, h - my) / border
         score = 0.5 * abs(u[0] * v[1] - u[1] * v[0]) * cosine * (float(sharpness[int(my), int(mx)]) + 4.0)
         score *= 0.2 + 0.8 * min(max(to_border, 0.0), 1.0)
-        if (z > front[row, col] + 5 * step).any():
-            score *= 0.05
-        if (back[row, col] > z + 5 * step).any():
-            score *= 0.1
+        behind_edge, on_edge = (z > front[row, col] + 5 * step).any(), (back[row, col] > z + 5 * step).any()
+        if doubtful and (behind_edge or on_edge):
+            continue
+        score *= (0.05 if behind_edge else 1.0) * (0.1 if on_edge else 1.0)
+        if doubtful:
+            score *= 0.03
         if not (score > 0 and np.isfinite(score)):
             continue
         quality[f] = score
