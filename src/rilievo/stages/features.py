@@ -84,4 +84,14 @@ def sift(pixels: np.ndarray, mask: np.ndarray | None, config: FeaturesConfig) ->
     return Features("sift", keypoints, scales, orientations, scores, descriptors, colors)
 
 
-EXTRACTORS: dict[str, Callable[[np.ndarray, np.ndarray | None, FeaturesConfig], Features]] = {"sift": sift}
+def xfeat(pixels: np.ndarray, mask: np.ndarray | None, config: FeaturesConfig) -> Features:
+    """XFeat (Potje et al. 2024): fewer and coarser keypoints, found again over wider angles."""
+    from rilievo.stages.xfeat import detect
+
+    return detect(pixels, mask, config.max_features)
+
+
+EXTRACTORS: dict[str, Callable[[np.ndarray, np.ndarray | None, FeaturesConfig], Features]] = {
+    "sift": sift,
+    "xfeat": xfeat,
+}

@@ -182,4 +182,14 @@ def _near_epipolar(F: np.ndarray, a: np.ndarray, b: np.ndarray, max_error: float
     return squared < max_error**2
 
 
-MATCHERS: dict[str, Callable[[Features, Features, MatchesConfig], np.ndarray]] = {"sift": match_nearest}
+def match_learned(features0: Features, features1: Features, config: MatchesConfig) -> np.ndarray:
+    """LighterGlue on XFeat features: int32 (m, 2)."""
+    from rilievo.stages.xfeat import match_learned as run
+
+    return run(features0, features1)
+
+
+MATCHERS: dict[str, Callable[[Features, Features, MatchesConfig], np.ndarray]] = {
+    "sift": match_nearest,
+    "xfeat": match_learned,
+}
