@@ -46,9 +46,9 @@ class DepthConfig:
     """variance of grey values that counts as noise, not texture"""
     geometric_weight: float = 0.1
     """cost of one pixel of disagreement with another photo's depth"""
-    max_cost: float = 0.8
+    max_cost: float = 0.9
     """pixels that match worse (1 - correlation) have no depth"""
-    max_sigma_px: float = 2.0
+    max_sigma_px: float = 3.0
     """pixels whose match is less certain have no depth, px"""
     min_agreeing: int = 2
     """photos whose depth must agree for a pixel to stay (one where only two other photos are there)"""
