@@ -154,7 +154,8 @@ def pipeline_options(
     options.ba_global_max_refinements = 2
     options.ba_local_max_refinements = 1
     options.ba_global_max_num_iterations = 15
-    options.ba_local_max_num_iterations = 10
+    options.ba_local_max_num_iterations = 5
+    options.mapper.ba_local_num_images = 4
     options.ba_global_function_tolerance = 1e-4
     options.ba_local_function_tolerance = 1e-3
     options.mapper.ba_global_ignore_redundant_points3D = True
