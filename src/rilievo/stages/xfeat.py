@@ -144,7 +144,7 @@ def detect(pixels: np.ndarray, mask: np.ndarray | None, max_features: int) -> Fe
     """XFeat keypoints of RGB uint8 (h, w, 3): at most max_features and MAX_POINTS, descriptors float32 (n, 64).
 
     The network answers in whole pixels of a picture of at most MAX_SIZE: places are good to about 1 px of that. Moving
-    them to the nearest corner was measured and did not help (they are not corners). Raises MissingError without weights.
+    them to the next corner was measured and did not help (they are not corners). Raises MissingError without weights.
     """
     import cv2
 
