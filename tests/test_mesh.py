@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rilievo.errors import InputError
+from rilievo.errors import AlignmentError, InputError
 from rilievo.stages import mesh_clean
 from rilievo.stages.mesh import SURFACES, MeshConfig, mesh_cloud
 from rilievo.types import Mesh
@@ -61,6 +61,13 @@ def test_bad_input_is_told_in_words():
         mesh_cloud(sphere_cloud(50)[0], reconstruction)
     with pytest.raises(InputError, match="do not belong"):
         mesh_cloud(dataclasses.replace(cloud, names=("x",) * 16), reconstruction)
+
+
+def test_points_that_nobody_saw_have_no_surface():
+    cloud, reconstruction = sphere_cloud(300)
+    blind = dataclasses.replace(cloud, view_offsets=np.zeros_like(cloud.view_offsets), view_index=np.zeros(0, np.int32))
+    with pytest.raises(AlignmentError, match="no surface was found"):
+        mesh_cloud(blind, reconstruction, config=MeshConfig(surface="delaunay"))
 
 
 def test_holes_are_measured():
@@ -155,3 +162,15 @@ def test_gaps_in_the_points_are_marked_as_inferred():
     middle = mesh.vertices[mesh.faces[mesh.inferred]].mean(1)
     middle /= np.linalg.norm(middle, axis=1, keepdims=True)
     assert (np.arccos(np.clip(middle @ [0.0, 1.0, 0.0], -1, 1)) < 0.45).all()
+
+
+def test_golden():
+    """The answers of these versions: a change of the method needs a new version (and new numbers here)."""
+    answers = {}
+    for surface in ("ball-pivoting", "delaunay"):
+        cloud, reconstruction = sphere_cloud(1500, noise=0.004)
+        mesh = mesh_cloud(cloud, reconstruction, config=MeshConfig(surface=surface, thinning=0.5))
+        total = float(np.abs(mesh.vertices.astype(np.float64)).sum())
+        answers[surface] = (len(mesh.vertices), len(mesh.faces), pytest.approx(total, abs=1e-3))
+    assert MeshConfig.version == 3
+    assert answers == {"ball-pivoting": (1499, 2994, 2249.02390), "delaunay": (1499, 2994, 2248.89316)}

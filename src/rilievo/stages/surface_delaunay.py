@@ -15,15 +15,15 @@ _CORNERS = np.array([[-4, -4, -4], [12, -4, -4], [-4, 12, -4], [-4, -4, 12]]) * 
 # Capacity that one ray of a single point adds; capacities are integers, so that the cut is exact.
 _UNIT = 64.0
 # How far behind a point, in its softness, space is said to be inside.
-_BEHIND = 1.0
+_BEHIND = 1.5
 # How far all rays of a point but one are followed, in its softness; that one goes to its camera.
-_REACH = 20.0
+_REACH = 60.0
 # Weight of the shape of facets against one ray.
-_QUALITY = 0.5
+_QUALITY = 4.0
 # Rays of a point that are followed, spread over its views.
 _MAX_RAYS = 5
 # Softness of a ray's end in spacings of the thinned points.
-_SOFTNESS = 1.0
+_SOFTNESS = 0.2
 
 
 def delaunay(cloud: PointCloud, centers: np.ndarray, thinning: float) -> tuple[np.ndarray, np.ndarray]:
