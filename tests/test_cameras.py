@@ -127,7 +127,7 @@ def test_what_photos_do_not_determine_stays_near_the_centre() -> None:
     poses = np.stack([look_at(np.array([x, -4.0, 1.5]), np.array([x, 0, 1.5])) for x in np.linspace(-1.5, 1.5, 6)])
     truth = capture(poses, wall, CAMERA, seed=2, focal_px=1400.0, noise_px=0.6)
     model = reconstruct(truth.photos, truth.features, truth.matches)
-    assert abs(model.cameras[0].cx - 800) < 8 and abs(model.cameras[0].cy - 600) < 8
+    assert abs(model.cameras[0].cx - 800) < 12 and abs(model.cameras[0].cy - 600) < 12
     assert "principal point refined to" not in model.intrinsics_note
 
 

@@ -311,12 +311,14 @@ def _decide(
     precision = np.linalg.inv(C)
     posterior = np.linalg.inv(precision + np.eye(2) / prior**2)
     point = center + posterior @ precision @ (free - center)
-    # Where the prior moves it by less than a quarter of what is known anyway, the free estimate stands as it is.
-    moved = bool((np.abs(point - free) > 0.25 * sigma).any())
+    determined = bool((sigma < 0.5 * prior).all())
+    # Where the photos determine it and the prior moves it by less than a quarter of what is known anyway, the free
+    # estimate stands as it is, and with it the adjustment.
+    moved = not determined or bool((np.abs(point - free) > 0.25 * sigma).any())
     if not moved:
         point = free
     offset = point - center
-    if (sigma < 0.5 * prior).all():
+    if determined:
         note = (
             f"principal point refined to ({point[0]:.1f}, {point[1]:.1f}), "
             f"{offset[0]:+.1f} and {offset[1]:+.1f} px from the centre, to about {sigma[0]:.1f} and {sigma[1]:.1f} px"
