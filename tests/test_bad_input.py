@@ -81,7 +81,7 @@ def test_all_photos_blurred_says_so(tiny, tmp_path):
 
     (tmp_path / "photos").mkdir()
     for path in sorted((tiny / "photos").iterdir())[:4]:
-        Image.open(path).filter(ImageFilter.GaussianBlur(14)).save(tmp_path / "photos" / path.name)
+        Image.open(path).filter(ImageFilter.GaussianBlur(8)).save(tmp_path / "photos" / path.name)
     try:
         build(tmp_path / "photos", tmp_path / "house")
     except AlignmentError as error:
@@ -96,8 +96,8 @@ def test_two_unrelated_sets_build_the_larger_and_name_the_other(tiny, tmp_path):
 
     photos = tmp_path / "photos"
     shutil.copytree(tiny / "photos", photos)
-    scene = make_scene("blocks", 7)
-    ring = ring_cameras(4, radius=1.7, height=0.8, target=scene.target, spread_deg=40)
+    scene = make_scene("facade", 7)
+    ring = ring_cameras(4, radius=9.0, height=0.0, target=scene.target, start_deg=-110, spread_deg=40)
     for path in write_capture(scene, tmp_path / "other", CAMERA, ring, seed=7, prefix="OTHER_"):
         shutil.copy(path, photos / path.name)
     build(photos, tmp_path / "house")
@@ -109,17 +109,19 @@ def test_two_unrelated_sets_build_the_larger_and_name_the_other(tiny, tmp_path):
     assert any("could not be placed" in w for w in report["warnings"])
 
 
-def test_a_mask_of_the_wrong_size_is_named(tiny, tmp_path):
+def test_a_mask_of_the_wrong_size_leaves_out_its_photo_and_says_why(tiny, tmp_path):
     from PIL import Image
 
-    photos, masks = tmp_path / "photos", tmp_path / "masks"
-    shutil.copytree(tiny / "photos", photos)
+    masks = tmp_path / "masks"
     masks.mkdir()
-    name = sorted(photos.iterdir())[0].name
-    Image.fromarray(np.full((10, 10), 255, np.uint8)).save(masks / f"{name}.png")
-    with pytest.raises(InputError, match="mask") as caught:
-        build(photos, tmp_path / "house", masks=masks)
+    names = [path.name for path in sorted((tiny / "photos").iterdir())]
+    for name in names:
+        Image.fromarray(np.full((10, 10), 255, np.uint8)).save(masks / f"{name}.png")
+    with pytest.raises(InputError) as caught:
+        build(tiny / "photos", tmp_path / "house", masks=masks)
+    assert "none of the files given can be used" in str(caught.value)
     assert "10 x 10" in str(caught.value)
+    assert "400 x 300" in str(caught.value)
 
 
 def test_masks_keep_what_is_masked_out_of_the_model(tiny, tiny_house, tmp_path):

@@ -45,8 +45,8 @@ def test_a_build_gives_every_promised_file_and_a_model_near_the_truth(tiny, tiny
     }
     assert run_cli("evaluate", tiny_house, "--truth", tiny / "truth", "--json") == 0
     scores = json.loads(capsys.readouterr().out)
-    assert scores["cameras"]["rmse_gsd"] < 2.0
-    assert scores["mesh"]["f1"][2] > 0.75  # at 5 gsd, draft
+    assert scores["cameras"]["center_rmse_gsd"] < 0.6
+    assert scores["mesh"]["f1"][1] > 0.8  # at 2 gsd
 
 
 def test_the_model_file_is_the_mesh_with_its_texture(tiny_house):

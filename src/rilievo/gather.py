@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from rilievo.chain import Chain
+from rilievo.errors import InputError, MissingError
 from rilievo.io import photos as files
 from rilievo.mappers import map_threads
 from rilievo.types import Camera, Photo, Reconstruction, View
@@ -78,13 +79,15 @@ def gather(
     Raises InputError when nothing usable is found or a mask or camera file does not fit.
     """
     project = chain.project
-    sources = _expand(chain, files.find_photos(paths, masks=masks))
+    sources, unreadable = _expand(chain, files.find_photos(paths, masks=masks))
     earlier = {name: i for i, name in enumerate(project.read().get("photos", []))}
     sources.sort(key=lambda s: earlier.get(s.name, len(earlier)))
     config = PhotoConfig()
     ids: dict[str, str] = {}
 
     def read(source: files.Source) -> Photo | files.Rejected:
+        if source.name in unreadable:
+            return unreadable[source.name]
         key = [_file_hash(source.path), source.name, str(source.pts), _file_hash(source.mask) if source.mask else ""]
         if found := project.find("photos", config, key):
             ids[source.name] = found.output
@@ -110,11 +113,13 @@ def gather(
     )
 
 
-def _expand(chain: Chain, sources: list[files.Source]) -> list[files.Source]:
-    """Videos replaced by their chosen frames; the choice is remembered by the video's content."""
+def _expand(chain: Chain, sources: list[files.Source]) -> tuple[list[files.Source], dict[str, files.Rejected]]:
+    """Videos replaced by their chosen frames, and the videos that cannot be read. The choice of frames is remembered by
+    the video's content."""
     from rilievo.io.video import choose_frames
 
     expanded: list[files.Source] = []
+    unreadable: dict[str, files.Rejected] = {}
     for source in sources:
         if not source.is_video:
             expanded.append(source)
@@ -125,8 +130,9 @@ def _expand(chain: Chain, sources: list[files.Source]) -> list[files.Source]:
             chain.progress("video frames", 0, 1)
             try:
                 frames = choose_frames(source)
-            except (files.InputError, files.MissingError):
-                expanded.append(source)  # reading it as a photo fails with the reason
+            except (InputError, MissingError) as error:
+                expanded.append(source)
+                unreadable[source.name] = files.Rejected(source.name, error.why or error.what)
                 continue
             chain.progress("video frames", 1, 1)
             remembered = {**remembered, key: [[f.name, f.pts] for f in frames]}
@@ -134,7 +140,7 @@ def _expand(chain: Chain, sources: list[files.Source]) -> list[files.Source]:
         for name, pts in remembered[key]:
             mask = source.mask / f"{name.rsplit('/', 1)[1]}.png" if source.mask else None
             expanded.append(files.Source(name, source.path, mask if mask and mask.is_file() else None, pts))
-    return expanded
+    return expanded, unreadable
 
 
 def _file_hash(path: Path) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rilievo import kernels
+from rilievo import kernels, weights
 from rilievo.chain import Cache, Chain, Progress, no_progress
 from rilievo.codec import content_id
 from rilievo.errors import AlignmentError, InputError, ResourceError
 from rilievo.gather import Gathered, gather
 from rilievo.project import Project
-from rilievo.types import Camera, DepthMap, Photo, Reconstruction, View
+from rilievo.types import Camera, DepthMap, Features, Photo, Reconstruction, View
 
 
 @dataclass(frozen=True)
@@ -95,52 +95,95 @@ class Sparse:
 
 
 def find_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Sparse:
-    """Keypoints, matches, structure from motion."""
-    from rilievo.stages import cameras, features, matches
-    from rilievo.stages import pairs as pairing
+    """Keypoints, matches, structure from motion. With `keypoints="auto"` photos whose matches are thin are matched
+    again by the learned pair, where its weights are installed."""
+    from rilievo.stages import cameras, pairs, rescue
 
     project = chain.project
-    photos = {photo.name: photo for photo in found.photos}
-    extract_config = features.FeaturesConfig(seed=settings.seed)
-    keypoints = chain.each(
-        "keypoints",
-        extract_config,
-        photos,
-        lambda name: [photos[name].content_id, photos[name].mask_id or ""],
-        lambda name: features.extract(
-            found.load_pixels(name), name=photos[name].content_id, mask=found.load_mask(name), config=extract_config
-        ),
-        parallel=True,
-    )
+    names = [photo.name for photo in found.photos]
+    first = "sift" if settings.keypoints == "auto" else settings.keypoints
+    keypoints = find_keypoints(chain, found, names, first, settings, "keypoints")
     load = Cache(lambda name: project.get(keypoints[name]), 64)
-    pairs = pairing.select_pairs(found.photos, load, config=pairing.PairsConfig(seed=settings.seed))
-    match_config = matches.MatchesConfig(seed=settings.seed)
-    guesses = {p.name: guess(p, found.camera) for p in found.photos}
-    matched = chain.each(
-        "matches",
-        match_config,
-        [p.name for p in found.photos[1:]],
-        lambda name: [content_id(name, guesses[name], [(n, keypoints[n]) for n in pairs[name]], keypoints[name])],
-        lambda name: matches.match(
-            name, load(name), [(n, load(n), guesses[n]) for n in pairs[name]], guesses[name], config=match_config
-        ),
-        parallel=True,
-    )
+    chosen = pairs.select_pairs(found.photos, load, config=pairs.PairsConfig(seed=settings.seed))
+    matched = match_pairs(chain, found, keypoints, load, {n: chosen[n] for n in names[1:]}, settings, "matches")
+    inputs = [*found.photo_ids, *keypoints.values(), *matched.values()]
+    joined: dict[str, Features] = {}
+    matches = {name: project.get(i) for name, i in matched.items()}
+    thin = rescue.thin_pairs(names, list(matches.values())) if settings.keypoints == "auto" else {}
+    if thin and weights.available("xfeat") and weights.available("lighterglue"):
+        again = [n for n in names if n in thin or any(n in others for others in thin.values())]
+        learned = find_keypoints(chain, found, again, "xfeat", settings, "learned keypoints")
+        load_learned = Cache(lambda name: project.get(learned[name]), 64)
+        second = match_pairs(chain, found, learned, load_learned, thin, settings, "learned matches")
+        inputs += [*learned.values(), *second.values()]
+        num_first = {name: len(load(name).keypoints) for name in names}
+        for name, object_id in second.items():
+            matches[name] = rescue.join_matches(matches[name], project.get(object_id), num_first)
+        joined = {name: rescue.join_features(load(name), load_learned(name)) for name in learned}
+
     config = cameras.CamerasConfig(seed=settings.seed)
-    known = dict.fromkeys(photos, found.camera) if found.camera is not None else None
+    known = dict.fromkeys(names, found.camera) if found.camera is not None else None
     object_id = chain.one(
         "cameras",
         config,
-        [*found.photo_ids, *keypoints.values(), *matched.values(), content_id(known is not None and found.camera)],
+        [*inputs, content_id(found.camera)],
         lambda: cameras.reconstruct(
             found.photos,
-            {name: load(name) for name in photos},
-            [project.get(i) for i in matched.values()],
+            {name: joined.get(name) or load(name) for name in names},
+            list(matches.values()),
             cameras=known,
             config=config,
         ),
     )
     return Sparse(object_id, project.get(object_id), keypoints)
+
+
+def find_keypoints(
+    chain: Chain, found: Gathered, names: Sequence[str], extractor: str, settings: BuildSettings, stage: str
+) -> dict[str, str]:
+    """Features of each photo: {photo name: object id}."""
+    from rilievo.stages import features
+
+    config = features.FeaturesConfig(extractor=extractor, seed=settings.seed)
+    return chain.each(
+        stage,
+        config,
+        names,
+        lambda name: [found.photo(name).content_id, found.photo(name).mask_id or ""],
+        lambda name: features.extract(
+            found.load_pixels(name), name=found.photo(name).content_id, mask=found.load_mask(name), config=config
+        ),
+        parallel=True,
+    )
+
+
+def match_pairs(
+    chain: Chain,
+    found: Gathered,
+    keypoints: Mapping[str, str],
+    load: Callable[[str], Features],
+    pairs: Mapping[str, Sequence[str]],
+    settings: BuildSettings,
+    stage: str,
+) -> dict[str, str]:
+    """Matches of each later photo with its earlier partners: {later photo: object id}."""
+    from rilievo.stages import matches
+
+    config = matches.MatchesConfig(seed=settings.seed)
+    guesses = {p.name: guess(p, found.camera) for p in found.photos}
+    return chain.each(
+        stage,
+        config,
+        pairs,
+        lambda name: [
+            content_id(name, guesses[name], keypoints[name], [(n, keypoints[n]) for n in pairs[name]]),
+            content_id(*(guesses[n] for n in pairs[name])),
+        ],
+        lambda name: matches.match(
+            name, load(name), [(n, load(n), guesses[n]) for n in pairs[name]], guesses[name], config=config
+        ),
+        parallel=True,
+    )
 
 
 def guess(photo: Photo, known: Camera | None) -> Camera:
