@@ -129,7 +129,8 @@ def main() -> int:
             error, gsd = score.center_rmse * 1000, score.center_rmse_gsd
         print(
             f"{name:15s} {len(model.names):3d}/{len(photos):3d} {len(model.points):8d} "
-            f"{len(model.obs_point) / len(model.names):10.0f} {model.reprojection_error():9.3f} {error:8.3f} {gsd:5.2f} "
+            f"{len(model.obs_point) / len(model.names):10.0f} {model.reprojection_error():9.3f} "
+            f"{error:8.3f} {gsd:5.2f} "
             f"{extract_s:9.1f}s {match_s:6.1f}s {map_s:5.1f}s  {fingerprint(model)}",
             flush=True,
         )
