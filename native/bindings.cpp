@@ -18,6 +18,8 @@ NB_MODULE(_native, m) {
   m.def("set_num_threads", &rilievo::set_num_threads, nb::arg("n"));
   m.def("num_threads", &rilievo::num_threads);
   m.def("simd_level", &rilievo::simd_level_name);
+  m.def("byte_dot", &rilievo::has_byte_dot);
+  m.def("set_byte_dot", &rilievo::set_byte_dot, nb::arg("wanted"));
   m.def(
       "set_simd_level",
       [](const std::string& name) {

@@ -4,8 +4,12 @@
 #include <cstdlib>
 #include <cstring>
 
-#if defined(RIL_X86) && defined(_MSC_VER)
+#ifdef RIL_X86
+#ifdef _MSC_VER
 #include <intrin.h>
+#else
+#include <cpuid.h>
+#endif
 #endif
 
 namespace rilievo {
@@ -36,6 +40,30 @@ SimdLevel detect() {
 #endif
 }
 
+// Bit `bit` of register `index` (eax, ebx, ecx, edx) of cpuid's leaf 7, subleaf `sub`.
+bool leaf7([[maybe_unused]] int sub, [[maybe_unused]] int index, [[maybe_unused]] int bit) {
+#ifdef RIL_X86
+#ifdef _MSC_VER
+  int top[4], r[4];
+  __cpuidex(top, 7, 0);
+  if (top[0] < sub) return false;
+  __cpuidex(r, 7, sub);
+#else
+  unsigned r[4] = {};
+  if (!__get_cpuid_count(7, 0, &r[0], &r[1], &r[2], &r[3]) || static_cast<int>(r[0]) < sub) return false;
+  if (!__get_cpuid_count(7, static_cast<unsigned>(sub), &r[0], &r[1], &r[2], &r[3])) return false;
+#endif
+  return (static_cast<unsigned>(r[index]) >> bit) & 1u;
+#else
+  return false;
+#endif
+}
+
+std::atomic<bool>& byte_dot_wanted() {
+  static std::atomic<bool> wanted{true};
+  return wanted;
+}
+
 SimdLevel clamp(SimdLevel level) {
   const SimdLevel best = detect();
   return level > best ? best : level;
@@ -60,6 +88,17 @@ SimdLevel simd_level() { return current().load(std::memory_order_relaxed); }
 SimdLevel set_simd_level(SimdLevel level) {
   current() = clamp(level);
   return simd_level();
+}
+
+bool has_byte_dot() {
+  static const bool wide = leaf7(0, 2, 11), narrow = leaf7(1, 0, 4);
+  if (!byte_dot_wanted().load(std::memory_order_relaxed)) return false;
+  return simd_level() == SimdLevel::avx512 ? wide : simd_level() == SimdLevel::avx2 && narrow;
+}
+
+bool set_byte_dot(bool wanted) {
+  byte_dot_wanted() = wanted;
+  return has_byte_dot();
 }
 
 const char* simd_level_name() {

@@ -16,6 +16,11 @@ const char* simd_level_name();
 // For tests: use this level (clamped to what the machine has) from now on. Returns the level in use.
 SimdLevel set_simd_level(SimdLevel level);
 
+// Whether to use dot products of bytes (AVX512-VNNI at level avx512, AVX-VNNI at level avx2): the machine has them and
+// set_byte_dot(false), which is for tests, was not called.
+bool has_byte_dot();
+bool set_byte_dot(bool wanted);
+
 }  // namespace rilievo
 
 #ifdef RIL_X86

@@ -35,6 +35,12 @@ constexpr int kPatchIn = kPatch + 2;  // and of the intensities they are the dif
 struct Best {
   int32_t value, second, row;
 };
+constexpr int32_t kNoValue = INT32_MIN / 2;  // below every such value
+
+// What match_bytes works on together: targets a vector, queries, vectors of targets.
+struct ByteTile {
+  int lanes, queries, vectors;
+};
 
 }  // namespace rilievo
 
@@ -58,4 +64,11 @@ RIL_DECLARE_SIMD(
     // descriptor takes off a dot product: half its squared length, negative.
     void match_block(const int16_t* queries, const int32_t* query_minus, int num_q, int first_query,
                      const int16_t* targets, const int32_t* target_minus, int num_blocks, int half,
+                     ::rilievo::Best* rows, int32_t* column_value, int32_t* column_row);
+    ::rilievo::ByteTile match_bytes_tile();
+    // The same by dot products of bytes; call it only where has_byte_dot(). queries: bytes minus 128, laid out
+    // [tile][quarter][query][4], num_q a multiple of tile.queries. targets: bytes [block][quarter][lane][4], num_blocks a multiple of
+    // tile.vectors. target_start: 128 times the sum of a target's bytes, minus half its squared length.
+    void match_bytes(const int8_t* queries, const int32_t* query_minus, int num_q, int first_query,
+                     const uint8_t* targets, const int32_t* target_start, int num_blocks, int quarter,
                      ::rilievo::Best* rows, int32_t* column_value, int32_t* column_row))

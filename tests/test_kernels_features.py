@@ -119,7 +119,7 @@ def test_sift_with_extreme_settings() -> None:
     assert np.isfinite(many[0]).all() and (many[0] >= 0).all() and (many[0] <= 64).all()
 
 
-@pytest.mark.parametrize("n, m, d", [(1, 1, 1), (7, 1, 128), (1, 9, 64), (501, 37, 128), (40, 700, 33)])
+@pytest.mark.parametrize("n, m, d", [(1, 1, 1), (7, 1, 128), (1, 9, 64), (501, 37, 128), (40, 700, 33), (13, 65, 6)])
 @pytest.mark.parametrize("mutual", [True, False])
 def test_match_equals_its_twin(n: int, m: int, d: int, mutual: bool) -> None:
     rng = np.random.default_rng(n * m + d)
@@ -133,9 +133,30 @@ def test_match_equals_its_twin(n: int, m: int, d: int, mutual: bool) -> None:
     try:
         for simd in ("baseline", "avx2", "avx512"):
             native.set_simd_level(simd)
-            assert np.array_equal(native.match_nearest(queries, targets, max_ratio=0.9, mutual=mutual), expected)
+            for byte_dot in (False, True):
+                native.set_byte_dot(byte_dot)
+                assert np.array_equal(native.match_nearest(queries, targets, max_ratio=0.9, mutual=mutual), expected)
     finally:
         native.set_simd_level(level)
+        native.set_byte_dot(True)
+
+
+@pytest.mark.parametrize("value", [0, 127, 128, 255])
+def test_match_of_the_largest_sums(value: int) -> None:
+    """4096 values at the rim of a byte: no product or sum on the way overflows, with or without byte products."""
+    rng = np.random.default_rng(value)
+    targets = np.full((50, 4096), value, np.uint8)
+    targets[np.arange(50), rng.permutation(4096)[:50]] ^= 0x3F
+    queries = targets[rng.permutation(50)[:20]]
+    expected = kernels.get("match_nearest", "reference")(queries, targets)
+    assert (expected >= 0).all()
+    native = kernels.native()
+    try:
+        for byte_dot in (False, True):
+            native.set_byte_dot(byte_dot)
+            assert np.array_equal(native.match_nearest(queries, targets), expected)
+    finally:
+        native.set_byte_dot(True)
 
 
 def test_match_ties_go_to_the_lower_row() -> None:

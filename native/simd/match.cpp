@@ -89,7 +89,7 @@ inline V choose_greater(V a, V b, V yes, V no) {
 }
 #endif
 
-constexpr int32_t kNone = INT32_MIN / 2;
+constexpr int32_t kNone = kNoValue;
 
 // Q queries against all blocks of targets.
 template <int Q>
