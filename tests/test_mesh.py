@@ -172,5 +172,20 @@ def test_golden():
         mesh = mesh_cloud(cloud, reconstruction, config=MeshConfig(surface=surface, thinning=0.5))
         total = float(np.abs(mesh.vertices.astype(np.float64)).sum())
         answers[surface] = (len(mesh.vertices), len(mesh.faces), pytest.approx(total, abs=1e-3))
-    assert MeshConfig.version == 3
-    assert answers == {"ball-pivoting": (1499, 2994, 2249.02390), "delaunay": (1499, 2994, 2248.89316)}
+    assert MeshConfig.version == 4
+    assert answers == {"ball-pivoting": (1499, 2994, 2249.02390), "delaunay": (1499, 2994, 2248.89146)}
+
+
+def test_a_sheet_with_nothing_behind_it_does_not_vanish():
+    """Points of a flat sheet only: the empty cut must not be cheaper than the sheet."""
+    rng = np.random.default_rng(0)
+    cloud, reconstruction = sphere_cloud(4000, noise=0.0)
+    flat = rng.uniform(-1, 1, (len(cloud.points), 3)).astype(np.float32)
+    above = np.argsort(reconstruction.centers[:, 2])[-3:]
+    flat[:, 2] = reconstruction.centers[above, 2].min() - 1.5 + rng.normal(0, 0.004, len(flat))
+    up = np.tile(np.array([0, 0, 1], np.float32), (len(flat), 1))
+    offsets = np.arange(len(flat) + 1, dtype=np.int64) * 3
+    views = np.tile(above.astype(np.int32), len(flat))
+    sheet = dataclasses.replace(cloud, points=flat, normals=up, view_offsets=offsets, view_index=views)
+    mesh = mesh_cloud(sheet, reconstruction, config=MeshConfig(surface="delaunay", thinning=0.0))
+    assert mesh_clean.face_areas(mesh.vertices, mesh.faces).sum() > 3.5
