@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from rilievo.errors import AlignmentError, InputError
-from rilievo.stages import mesh_clean
+from rilievo.stages import mesh_clean, mesh_snap
 from rilievo.stages.surface_balls import ball_pivoting
 from rilievo.stages.surface_delaunay import delaunay
 from rilievo.stages.surface_poisson import poisson
@@ -20,7 +20,7 @@ from rilievo.types import Mesh, PointCloud, Reconstruction
 class MeshConfig:
     """How points become a surface."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     surface: str = "auto"
     """Method: auto, or a name in SURFACES. auto is the one that measured best."""
     max_faces: int = 1_000_000
@@ -37,6 +37,8 @@ class MeshConfig:
     """Pieces with less than this share of the whole area are dropped."""
     smoothing: int = 1
     """Rounds of smoothing that keep volume (0: none)."""
+    snapping: int = 1
+    """Rounds of pulling the surface onto the points around it, before and after simplifying (0: none)."""
 
 
 Surface = Callable[[PointCloud, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
@@ -95,8 +97,10 @@ def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: Mes
             "take photos that overlap more, or try another --surface",
         )
     vertices = mesh_clean.smooth(vertices, faces, config.smoothing)
+    vertices = mesh_snap.snap(vertices, faces, cloud, nearby.tree, config.snapping)
     vertices, faces = mesh_clean.simplify(vertices, faces, config.max_faces)
     vertices, faces = mesh_clean.split_nonmanifold(vertices, faces)
+    vertices = mesh_snap.snap(vertices, faces, cloud, nearby.tree, config.snapping)
     num_found = len(faces)
     vertices, faces = mesh_clean.fill_holes(vertices, faces, config.max_hole * float(np.median(cloud.spacing)))
     inferred = nearby.gap(vertices, faces) > config.max_gap
@@ -121,20 +125,20 @@ class _Nearby:
         from scipy.spatial import cKDTree
 
         self._cloud = cloud
-        self._tree = cKDTree(cloud.points, balanced_tree=False, compact_nodes=False)
+        self.tree = cKDTree(cloud.points, balanced_tree=False, compact_nodes=False)
 
     def gap(self, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
         """Distance of each face's centre to the nearest point, in that point's pixel footprints."""
         if not len(faces):
             return np.zeros(0)
-        distance, nearest = self._tree.query(vertices[faces].mean(1))
+        distance, nearest = self.tree.query(vertices[faces].mean(1))
         return distance / self._cloud.spacing[nearest]
 
     def attributes(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Colours, confidence and sigma at vertices: means of the four nearest points, weighted by 1 / distance."""
         cloud = self._cloud
         k = min(4, len(cloud.points))
-        distance, nearest = self._tree.query(vertices, k=list(range(1, k + 1)))
+        distance, nearest = self.tree.query(vertices, k=list(range(1, k + 1)))
         weight = 1.0 / (distance + 0.25 * cloud.spacing[nearest])
         weight /= weight.sum(1, keepdims=True)
         colors = np.einsum("vk,vkc->vc", weight, cloud.colors[nearest].astype(np.float64))

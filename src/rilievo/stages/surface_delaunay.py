@@ -19,11 +19,11 @@ _BEHIND = 1.5
 # How far all rays of a point but one are followed, in its softness; that one goes to its camera.
 _REACH = 60.0
 # Weight of the shape of facets against one ray. At 4 and more the empty surface can be the cheapest cut of all.
-_QUALITY = 1.0
+_QUALITY = 0.5
 # Rays of a point that are followed, spread over its views.
 _MAX_RAYS = 5
 # Softness of a ray's end in spacings of the thinned points.
-_SOFTNESS = 0.2
+_SOFTNESS = 0.5
 
 
 def delaunay(cloud: PointCloud, centers: np.ndarray, thinning: float) -> tuple[np.ndarray, np.ndarray]:
