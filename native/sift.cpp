@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <numeric>
 
 #include "keypoints.h"
@@ -37,7 +38,7 @@ struct Kernel {
 struct Octave {
   int w = 0, h = 0;
   float step = 1, offset = 0;  // photo x of column u: u * step + offset
-  std::array<std::vector<uint16_t>, kScales> level;
+  std::array<std::unique_ptr<uint16_t[]>, kScales> level;
 };
 
 struct Extreme {
@@ -63,12 +64,23 @@ struct Reader {
     const int near_y = y >> 1, far_y = std::clamp(near_y + ((y & 1) ? 1 : -1), 0, height - 1);
     const uint16_t* a = luma + static_cast<int64_t>(near_y) * width;
     const uint16_t* b = luma + static_cast<int64_t>(far_y) * width;
-    for (int i = 0; i < n; ++i) {
+    // Weights 9, 3, 3, 1 are (3, 1) across rows times (3, 1) across columns.
+    const auto pixel = [&](int i) {
       const int x = std::clamp(x0 + i, 0, w - 1), near_x = x >> 1;
       const int far_x = std::clamp(near_x + ((x & 1) ? 1 : -1), 0, width - 1);
-      const int sum = 9 * a[near_x] + 3 * a[far_x] + 3 * b[near_x] + b[far_x];
-      out[i] = static_cast<float>(sum) * (1.0f / 4096);
+      out[i] = static_cast<float>(3 * (3 * a[near_x] + b[near_x]) + 3 * a[far_x] + b[far_x]) * (1.0f / 4096);
+    };
+    // Pairs of an even and an odd column whose neighbours lie all inside: no branches, so it runs in vectors.
+    const int first = std::min(n, std::max(2 - x0, x0 & 1)), pairs = (std::min(n, w - 2 - x0) - first) / 2;
+    for (int i = 0; i < first; ++i) pixel(i);
+    const int x = (x0 + first) >> 1;
+    for (int p = 0; p < pairs; ++p) {
+      const int before = 3 * a[x + p - 1] + b[x + p - 1], here = 3 * a[x + p] + b[x + p];
+      const int after = 3 * a[x + p + 1] + b[x + p + 1];
+      out[first + 2 * p] = static_cast<float>(3 * here + before) * (1.0f / 4096);
+      out[first + 2 * p + 1] = static_cast<float>(3 * here + after) * (1.0f / 4096);
     }
+    for (int i = first + 2 * std::max(pairs, 0); i < n; ++i) pixel(i);
   }
 };
 
@@ -85,7 +97,8 @@ class Space {
 
   // Fills octave.level and returns the octave's extremes, tile after tile.
   std::vector<Extreme> run(const Reader& reader, const Kernel* first, Octave& octave, int index) const {
-    for (auto& level : octave.level) level.resize(static_cast<size_t>(octave.w) * octave.h);
+    // Not zeroed: the tiles write every pixel.
+    for (auto& level : octave.level) level.reset(new uint16_t[static_cast<size_t>(octave.w) * octave.h]);
     const int nx = (octave.w + kTileW - 1) / kTileW, ny = (octave.h + kTileH - 1) / kTileH;
     std::vector<std::vector<Extreme>> found(static_cast<size_t>(nx) * ny);
     parallel_for(nx * ny, [&](int64_t t) {
@@ -104,8 +117,9 @@ class Space {
     const int halo = reach_ + (first ? first->radius : 0);
     const int bw = (cw + 2 * halo + 15) / 16 * 16, bh = ch + 2 * halo;
     const size_t size = static_cast<size_t>(bw) * bh;
-    std::vector<float> buffer(size * (3 + kScales + 2));
-    float *current = buffer.data(), *next = current + size, *work = next + size;
+    // Nothing of it is read before it is written, so it is not zeroed.
+    const std::unique_ptr<float[]> buffer(new float[size * (3 + kScales + 2)]);
+    float *current = buffer.get(), *next = current + size, *work = next + size;
     std::array<float*, kScales + 2> dog;
     for (int i = 0; i < kScales + 2; ++i) dog[i] = work + size * (i + 1);
 
@@ -126,7 +140,7 @@ class Space {
       if (i < kScales)
         for (int y = 0; y < ch; ++y)
           RIL_CALL_SIMD(store_u16, next + (y + halo) * bw + halo,
-                        octave.level[i].data() + static_cast<size_t>(ty + y) * octave.w + tx, cw);
+                        octave.level[i].get() + static_cast<size_t>(ty + y) * octave.w + tx, cw);
       std::swap(current, next);
     }
 
@@ -314,7 +328,7 @@ SiftResult sift(const uint8_t* rgb, const uint8_t* mask, int height, int width, 
       octave.w = finer.w / 2, octave.h = finer.h / 2;
       octave.step = 2 * finer.step;
       octave.offset = finer.offset;
-      reader = Reader{finer.level[kScales - 1].data(), finer.w, finer.h, false, 2};
+      reader = Reader{finer.level[kScales - 1].get(), finer.w, finer.h, false, 2};
       octaves.push_back(std::move(octave));
       const auto more = space.run(reader, nullptr, octaves.back(), i);
       extremes.insert(extremes.end(), more.begin(), more.end());
@@ -335,7 +349,7 @@ SiftResult sift(const uint8_t* rgb, const uint8_t* mask, int height, int width, 
     for (int64_t i = begin; i < end; ++i) {
       const Extreme& e = kept[i];
       const Octave& o = octaves[e.octave];
-      const uint16_t* image = o.level[e.level - 1].data();
+      const uint16_t* image = o.level[e.level - 1].get();
       float histogram[36];
       RIL_CALL_SIMD(orientation_histogram, image, o.w, o.h, e.u, e.v, e.sigma, histogram);
       count[i] = static_cast<uint8_t>(directions(histogram, &turn[2 * i]));
