@@ -16,11 +16,11 @@ from rilievo.types import Features
 class FeaturesConfig:
     """Settings of `extract`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     extractor: str = "sift"
     """name of a row of EXTRACTORS: sift, or xfeat (learned; needs its weights)"""
-    max_features: int = 8000
+    max_features: int = 6000
     """keypoints a photo, the strongest first, half of them spread evenly over the photo"""
     max_size: int = 3200
     """longer side of the picture that is searched, px; larger photos are averaged down to it"""
