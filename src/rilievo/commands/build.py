@@ -27,7 +27,7 @@ def build(
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="HOUSE")] = None,
     masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     camera: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    surface: Literal["auto", "poisson", "ball-pivoting", "delaunay", "tsdf"] = "auto",
+    surface: Literal["auto", "delaunay", "poisson", "ball-pivoting"] = "auto",
     keypoints: Literal["auto", "sift", "xfeat"] = "auto",
     max_faces: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     texture_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
