@@ -326,7 +326,7 @@ class Plan:
 
 # CPU seconds measured by bench/suite.py: a photo's Mpx of keypoints, a pair of photos, a Mpx of depth map, a Mpx of
 # depth map fused and meshed, a Mpx of view textured.
-COST = {"keypoints": 0.35, "pair": 0.12, "depth": 14.0, "surface": 6.0, "texture": 2.0}
+COST = {"keypoints": 0.2, "pair": 0.08, "depth": 8.0, "surface": 4.0, "texture": 0.8}
 
 
 def predict(found: Gathered, settings: BuildSettings, num_threads: int) -> Plan:
