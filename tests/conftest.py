@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every run, and no clock: a red test is red for everybody.
+settings.register_profile("rilievo", derandomize=True, deadline=None)
+settings.load_profile("rilievo")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class CamerasConfig:
     """Settings of structure from motion."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     seed: int = 0
     """Seed of every random choice; the same seed gives the same bytes."""

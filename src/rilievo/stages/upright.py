@@ -53,7 +53,7 @@ def up_from_cameras(cam_from_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         s, p = np.sin(np.deg2rad([ROLL_DEG, PITCH_DEG]))
         a, b = (level @ up / s) ** 2, (z @ up / p) ** 2
         # Turned photos are rare: each costs as much as a camera rolled by 60 degrees.
-        cost = float(np.sum(a / (1 + a)) + 0.2 * np.sum(b / (1 + b)) + 0.3 * np.sum(sideways))
+        cost = float(np.sum(a / (1 + a)) + 0.33 * np.sum(b / (1 + b)) + 0.3 * np.sum(sideways))
         # Image y points down; cameras that look straight down or up say it by their view: down is the common case.
         if up @ (y.sum(0) + 0.5 * z.sum(0)) > 0:
             up = -up
