@@ -9,7 +9,8 @@ import pytest
 
 from rilievo import geometry, kernels
 from rilievo.errors import InputError
-from rilievo.stages.depth import DepthConfig, estimate_depth, filter_depth
+from rilievo.stages.depth import DepthConfig, estimate_depth
+from rilievo.stages.depth_filter import filter_depth
 from rilievo.types import Camera, DepthMap, View
 
 CONFIG = DepthConfig(sweeps=(6, 2), min_piece_px=20)

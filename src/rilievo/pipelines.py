@@ -195,7 +195,7 @@ def guess(photo: Photo, known: Camera | None) -> Camera:
 
 def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSettings) -> str:
     """Depth maps of all placed photos (matched, refined with their neighbours' depth, checked), then one cloud."""
-    from rilievo.stages import depth, points, views
+    from rilievo.stages import depth, depth_filter, points, views
 
     project, scene = chain.project, sparse.reconstruction
     config = replace(depth.DepthConfig.for_quality(settings.quality), seed=settings.seed)
@@ -253,7 +253,7 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
         config,
         names,
         lambda name: [second[name], *(second[s] for s in near[name])],
-        lambda name: depth.filter_depth(load_second(name), [load_second(s) for s in near[name]], config=config),
+        lambda name: depth_filter.filter_depth(load_second(name), [load_second(s) for s in near[name]], config=config),
     )
     fusion = points.FusionConfig()
     maps = StoredMaps(names, near, lambda name: (project.get(checked[name]), load_view(name)))

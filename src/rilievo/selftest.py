@@ -142,11 +142,11 @@ def check_keypoints() -> None:
 
 def check_dense() -> None:
     """Depth maps, cloud, surface, texture and picture."""
-    from rilievo.stages import depth, mesh, points, render, texture
+    from rilievo.stages import depth, depth_filter, mesh, points, render, texture
 
     views = small_views()
     by_name = {v.name: v for v in views}
-    config = replace(depth.DepthConfig.for_quality("draft"), num_levels=2, coarse_sweeps=3, fine_sweeps=1)
+    config = replace(depth.DepthConfig.for_quality("draft"), sweeps=(3, 1))
     maps: dict[str, DepthMap] = {}
     seeds = np.zeros((0, 3))
     for view in views:
@@ -163,7 +163,7 @@ def check_dense() -> None:
         config=config,
     )
     names = list(maps)
-    checked = {n: depth.filter_depth(maps[n], [maps[o] for o in names if o != n], config=config) for n in names}
+    checked = {n: depth_filter.filter_depth(maps[n], [maps[o] for o in names if o != n], config=config) for n in names}
 
     class Maps:
         """The maps as `points.fuse` takes them."""

@@ -237,6 +237,7 @@ class DepthMap(_Value):
     depth: z in the camera, NaN unknown.  normals: unit, camera axes, facing the camera (z < 0), NaN where depth is.
     confidence: 0..1.  sigma: standard deviation of depth, same unit as depth, NaN unknown.
     sources: names of the photos it was matched with.
+    inferred: True where depth comes from a prior (a plane through its surroundings), not from a match (None: nowhere).
     """
 
     name: str
@@ -247,13 +248,15 @@ class DepthMap(_Value):
     confidence: Float32[np.ndarray, "h w"]
     sigma: Float32[np.ndarray, "h w"]
     sources: tuple[str, ...] = ()
+    inferred: Bool[np.ndarray, "h w"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class PointCloud(_Value):
     """Oriented coloured points, relative to `origin` (world = points + origin).
 
-    spacing: local surface footprint of a pixel (world units).  View v in names[v]; point i was seen by
+    spacing: local surface footprint of a pixel (world units).  inferred: True where only a prior, no photo's match,
+    measured the point (None: nowhere).  View v in names[v]; point i was seen by
     view_index[view_offsets[i]:view_offsets[i+1]].
     """
 
@@ -267,6 +270,7 @@ class PointCloud(_Value):
     view_offsets: Int64[np.ndarray, "n1"]
     view_index: Int32[np.ndarray, "m"]
     origin: Float64[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+    inferred: Bool[np.ndarray, "n"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,7 +73,7 @@ def extract(
 def sift(pixels: np.ndarray, mask: np.ndarray | None, config: FeaturesConfig) -> Features:
     """SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic & Zisserman 2012), uint8 with length 512."""
     where = mask.astype(np.uint8) if mask is not None else np.zeros((0, 0), np.uint8)
-    keypoints, scales, orientations, scores, descriptors, colors = kernels.get("sift")(
+    keypoints, scales, orientations, scores, descriptors, colors = kernels.sift(
         pixels,
         where,
         max_features=config.max_features,

@@ -84,7 +84,7 @@ def match(
 
 def match_nearest(features0: Features, features1: Features, config: MatchesConfig) -> np.ndarray:
     """Nearest neighbours of byte descriptors, ratio and cross check: int32 (m, 2) rows of features 0 and 1."""
-    nearest = kernels.get("match_nearest")(features0.descriptors, features1.descriptors, max_ratio=config.max_ratio)
+    nearest = kernels.match_nearest(features0.descriptors, features1.descriptors, max_ratio=config.max_ratio)
     rows = np.flatnonzero(nearest >= 0)
     return _one_to_one(np.stack([rows, nearest[rows]], 1).astype(np.int32), features0.keypoints, features1.keypoints)
 
