@@ -14,6 +14,7 @@ import numpy as np
 from rilievo.chain import Chain
 from rilievo.errors import InputError, MissingError
 from rilievo.io import photos as files
+from rilievo.io.known_cameras import KnownCameras, read_known_cameras
 from rilievo.mappers import map_threads
 from rilievo.types import Camera, Photo, Reconstruction, View
 
@@ -34,6 +35,7 @@ class Gathered:
     sources: tuple[files.Source, ...]
     rejected: tuple[files.Rejected, ...]
     camera: Camera | None = None
+    known: KnownCameras | None = None
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -71,12 +73,18 @@ class Gathered:
 
 
 def gather(
-    chain: Chain, paths: Iterable[Path | str], *, masks: Path | None = None, camera: Path | None = None
+    chain: Chain,
+    paths: Iterable[Path | str],
+    *,
+    masks: Path | None = None,
+    camera: Path | None = None,
+    cameras: Path | None = None,
 ) -> Gathered:
     """Photos of folders, files and videos. Those of an earlier run keep their place, new ones come last, so that what
     was computed for a photo and the ones before it stays valid.
 
-    Raises InputError when nothing usable is found or a mask or camera file does not fit.
+    camera: intrinsics of all photos.  cameras: intrinsics and places of the photos.
+    Raises InputError when nothing usable is found or a mask or a file of cameras does not fit.
     """
     project = chain.project
     sources, unreadable = _expand(chain, files.find_photos(paths, masks=masks))
@@ -106,10 +114,11 @@ def gather(
     known = None
     if camera is not None:
         known = files.read_camera_file(camera, size=(photos[0].width, photos[0].height))
+    placed = None if cameras is None else read_known_cameras(cameras, photos)
     made_from = {**project.read().get("made_from", {}), "photos": [ids[p.name] for p in photos]}
     project.update(photos=[p.name for p in photos], made_from=made_from)
     return Gathered(
-        photos, tuple(ids[p.name] for p in photos), tuple(s for s, _ in chosen.photos), chosen.rejected, known
+        photos, tuple(ids[p.name] for p in photos), tuple(s for s, _ in chosen.photos), chosen.rejected, known, placed
     )
 
 

@@ -40,6 +40,8 @@ class Run:
     progress: Progress = field(default=no_progress)
 
 
+# Longer side, px, from which on a draft searches photos for keypoints at their own size only.
+LARGE_PHOTO = 2000
 # Largest side of the views that texture the model, default texture size and triangles, for each quality.
 TEXTURE_PRESETS = {"draft": (1200, 2048, 100_000), "normal": (2400, 4096, 300_000), "high": (8192, 8192, 1_000_000)}
 
@@ -50,6 +52,7 @@ def photos_to_mesh(
     *,
     masks: Path | None = None,
     camera: Path | None = None,
+    cameras: Path | None = None,
     settings: BuildSettings = BuildSettings(),
     run: Run = Run(),
     announce: Callable[[Plan], None] | None = None,
@@ -67,14 +70,14 @@ def photos_to_mesh(
     kernels.set_num_threads(run.num_threads)
     project = Project(house)
     chain = Chain(project, kernels.native().num_threads(), run.progress)
-    found = gather(chain, paths, masks=masks, camera=camera)
+    found = gather(chain, paths, masks=masks, camera=camera, cameras=cameras)
     if run.max_seconds is not None:
         settings = replace(settings, quality=quality_within(found, settings, chain.num_threads, run.max_seconds))
     plan = predict(found, settings, chain.num_threads)
     if announce:
         announce(plan)
     check_plan(plan, run, house)
-    sparse = find_cameras(chain, found, settings)
+    sparse = find_cameras(chain, found, settings) if found.known is None else use_cameras(chain, found, settings)
     cloud = make_cloud(chain, found, sparse, settings)
     mesh = make_mesh(chain, found, sparse, cloud, settings)
     chain.name(cameras=sparse.object_id, cloud=cloud, mesh=mesh)
@@ -138,13 +141,57 @@ def find_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Spar
     return Sparse(object_id, project.get(object_id), keypoints)
 
 
+def use_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Sparse:
+    """Known cameras: keypoints, matches that fit them, and points."""
+    from rilievo.stages import known, pairs
+
+    assert found.known is not None
+    project, cameras, placed = chain.project, found.known.cameras, found.known.cam_from_world
+    names = [photo.name for photo in found.photos if photo.name in cameras]
+    extractor = "sift" if settings.keypoints == "auto" else settings.keypoints
+    keypoints = find_keypoints(chain, found, names, extractor, settings, "keypoints")
+    load = Cache(lambda name: project.get(keypoints[name]), 64)
+    chosen = pairs.select_pairs(
+        [p for p in found.photos if p.name in cameras], load, config=pairs.PairsConfig(seed=settings.seed)
+    )
+    place = {name: content_id(name, keypoints[name], cameras[name], placed[name]) for name in names}
+    config = known.KnownConfig()
+    matched = chain.each(
+        "matches",
+        config,
+        names[1:],
+        lambda name: [place[name], *(place[n] for n in chosen[name])],
+        lambda name: known.match_known(
+            name, load(name), [(n, load(n)) for n in chosen[name]], cameras, placed, config=config
+        ),
+        parallel=True,
+    )
+    object_id = chain.one(
+        "cameras",
+        config,
+        [*found.photo_ids, *place.values(), *matched.values(), content_id(found.known.unit)],
+        lambda: known.place_known(
+            found.photos,
+            {name: load(name) for name in names},
+            [project.get(i) for i in matched.values()],
+            cameras,
+            placed,
+            unit=found.known.unit if found.known else "unknown",
+            config=config,
+        ),
+    )
+    return Sparse(object_id, project.get(object_id), keypoints)
+
+
 def find_keypoints(
     chain: Chain, found: Gathered, names: Sequence[str], extractor: str, settings: BuildSettings, stage: str
 ) -> dict[str, str]:
     """Features of each photo: {photo name: object id}."""
     from rilievo.stages import features
 
-    config = features.FeaturesConfig(extractor=extractor, seed=settings.seed)
+    # For a look, large photos need not be searched for details of a pixel: that is three fifths of the work.
+    fine = settings.quality != "draft" or max(max(p.width, p.height) for p in found.photos) < LARGE_PHOTO
+    config = features.FeaturesConfig(extractor=extractor, upsample=fine, seed=settings.seed)
     return chain.each(
         stage,
         config,

@@ -27,6 +27,7 @@ def build(
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="HOUSE")] = None,
     masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     camera: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    cameras: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
     surface: Literal["auto", "delaunay", "poisson", "ball-pivoting"] = "auto",
     keypoints: Literal["auto", "sift", "xfeat"] = "auto",
     max_faces: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
@@ -42,6 +43,8 @@ def build(
         output: the project folder to write (default: the first input's name with -model behind it).
         masks: folder of masks, named photo.jpg.png; black is not used.
         camera: file with known intrinsics (a COLMAP camera line, or a 3 x 3 K matrix).
+        cameras: cameras that are placed already, used as they are (a COLMAP model, transforms.json, or a folder that
+            `evaluate --truth` reads).
         surface: method of the mesh; auto is the one that measures best.
         keypoints: auto is SIFT, with the learned pair as rescue where its weights are installed.
         max_faces: triangles of the final mesh (default: by quality).
@@ -70,6 +73,7 @@ def build(
         house,
         masks=masks,
         camera=camera,
+        cameras=cameras,
         settings=pipelines.BuildSettings(
             quality=common.quality,
             surface=surface,

@@ -6,6 +6,7 @@ Three layouts are read (`load_truth`):
   `k1`, `k2` (all optional but the first two groups), and optionally `mesh.ply` or `mesh.ply.gz`, or `cloud.ply`.
 * Strecha et al. 2008: `*.camera` files (K; zeros; R as rows of camera-to-world; centre; size).
 * COLMAP text: `cameras.txt` and `images.txt`.
+* Middlebury (Seitz et al. 2006): `*_par.txt` with a line `photo K R t` a photo, the photos beside it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def load_truth(folder: str | Path) -> Truth:
     raise InputError(
         f"no truth found in {root}",
         "the folder exists but holds none of the known layouts" if root.is_dir() else "there is no such folder",
-        "give a folder with cameras.json, with *.camera files (Strecha) or with images.txt and cameras.txt (COLMAP)",
+        "give a folder with cameras.json, with *.camera files (Strecha), with images.txt and cameras.txt (COLMAP)"
+        " or with a *_par.txt (Middlebury)",
     )
 
 
@@ -130,9 +132,31 @@ def _load_colmap(place: Path) -> Truth:
     return Truth(names, tuple(rows[n][0] for n in names), np.array([rows[n][1] for n in names]), unit="unknown")
 
 
+def _load_middlebury(place: Path) -> Truth:
+    from PIL import Image
+
+    path = sorted(place.glob("*_par.txt"))[0]
+    names, cameras, cam_from_world = [], [], []
+    for line in sorted(path.read_text().splitlines()[1:]):
+        if line.strip():
+            name, *words = line.split()
+            numbers = np.array(words, np.float64)
+            if len(numbers) != 21:
+                raise ValueError(f"{path.name}: {name} has {len(numbers)} numbers, 21 are expected")
+            with Image.open(place / name) as image:
+                width, height = image.size
+            K = numbers[:9].reshape(3, 3).copy()
+            K[:2, 2] += 0.5  # their pixels count from the centre of the first one
+            names.append(name)
+            cameras.append(Camera.pinhole(width, height, K))
+            cam_from_world.append(np.concatenate([numbers[9:18].reshape(3, 3), numbers[18:, None]], 1))
+    return Truth(tuple(names), tuple(cameras), np.array(cam_from_world))
+
+
 # file that shows a layout -> its reader. A new layout is a row here.
 LAYOUTS: dict[str, Callable[[Path], Truth]] = {
     "cameras.json": _load_rilievo,
     "*.camera": _load_strecha,
     "images.txt": _load_colmap,
+    "*_par.txt": _load_middlebury,
 }

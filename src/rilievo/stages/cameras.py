@@ -102,15 +102,15 @@ def reconstruct(
     }
     result = replace(result, unplaced=unplaced)
     if config.frame == "arbitrary":
-        return _canonical(result)
+        return in_order(result)
     up, information = upright.up_from_cameras(result.cam_from_world)
     up = upright.refine_up(up, information, result.points, seed=config.seed)
     if config.frame == "auto":
         placed = georeference.to_enu(result, photos, up)
         if placed is not None:
-            return _canonical(placed)
+            return in_order(placed)
     scale, upright_from_world = upright.upright_frame(result.cam_from_world, result.points, up)
-    return _canonical(replace(georeference.moved(result, scale, upright_from_world), frame="upright"))
+    return in_order(replace(georeference.moved(result, scale, upright_from_world), frame="upright"))
 
 
 def _map(
@@ -200,7 +200,7 @@ def point_errors(model: Reconstruction) -> np.ndarray:
     return (total / np.maximum(count, 1)).astype(np.float32)
 
 
-def _canonical(model: Reconstruction) -> Reconstruction:
+def in_order(model: Reconstruction) -> Reconstruction:
     """Points sorted by coordinates, observations by point, photo and pixel."""
     p = model.points
     order = np.lexsort((p[:, 2], p[:, 1], p[:, 0]))

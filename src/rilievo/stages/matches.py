@@ -152,7 +152,7 @@ def verify(
         return nothing
     kept = inside.ravel() > 0
     # The matrix is fitted again to everything near it: the sampler's own set leaves out good matches at its rim.
-    kept = _near_epipolar(F, a, b, config.max_error_px)
+    kept = near_epipolar(F, a, b, config.max_error_px)
     count = int(kept.sum())
     if count < least:
         return nothing
@@ -174,7 +174,7 @@ def verify(
     return kept, CALIBRATED if calibrated else UNCALIBRATED
 
 
-def _near_epipolar(F: np.ndarray, a: np.ndarray, b: np.ndarray, max_error: float) -> np.ndarray:
+def near_epipolar(F: np.ndarray, a: np.ndarray, b: np.ndarray, max_error: float) -> np.ndarray:
     """Which matches have a Sampson distance below max_error (Hartley & Zisserman 2004, eq. 11.9)."""
     ah, bh = np.c_[a, np.ones(len(a))], np.c_[b, np.ones(len(b))]
     l1, l0 = ah @ F.T, bh @ F
