@@ -255,6 +255,7 @@ class DepthMap(_Value):
 class PointCloud(_Value):
     """Oriented coloured points, relative to `origin` (world = points + origin).
 
+    sigma: standard deviation of the distance from the true surface (along the normal), NaN unknown.
     spacing: local surface footprint of a pixel (world units).  inferred: True where only a prior, no photo's match,
     measured the point (None: nowhere).  View v in names[v]; point i was seen by
     view_index[view_offsets[i]:view_offsets[i+1]].
@@ -277,6 +278,7 @@ class PointCloud(_Value):
 class Mesh(_Value):
     """Triangles, counter-clockwise seen from outside, relative to `origin` (world = vertices + origin).
 
+    sigma: per vertex, as a cloud's.
     inferred: True for faces that no photo measured (filled holes, smoothed-over gaps).
     uvs: per vertex (vertices on a seam are repeated); (0, 0) is the texture's lower left corner, as in OpenGL and OBJ.
     texture: image with row 0 at the top.

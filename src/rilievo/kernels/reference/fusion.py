@@ -10,6 +10,9 @@ import numpy as np
 # camera fx fy cx cy, cam_from_world (3, 4) float64
 MapArrays = tuple[np.ndarray, ...]
 
+# Share of a map's variance that its neighbours have in common; weight, in votes, of the sigmas that the maps state.
+SHARED_VARIANCE, PRIOR_VOTES = 0.5, 4.0
+
 
 def fuse_map(
     reference: MapArrays,
@@ -31,7 +34,8 @@ def fuse_map(
 
     A neighbour agrees when the depth at which the reference ray meets the tangent plane of the neighbour's pixel is
     within `max_relative_depth`, the two points are within `max_reprojection_px` in the neighbour, and the normals
-    agree. It contradicts when its own depth there is much larger: it looks through the point.
+    agree. It contradicts when its own depth there is much larger: it looks through the point. Sigma is that of the
+    distance from the surface: of the mean of votes that correlate, raised where they differ by more than they say.
     """
     depth, _, confidence, _, colors, k, _ = reference
     if not (k[:2] > 0).all():
@@ -56,6 +60,8 @@ def fuse_map(
     sure = np.zeros((n, num))
     color = np.zeros((n, num, 3))
     directions = np.zeros((n, num, 3))
+    sigmas = np.ones((n, num))
+    sigmas[:, 0] = own_sigma
     agrees[:, 0], voted[:, 0], hit[:, 0], directions[:, 0] = True, d, pixel, normal
     sure[:, 0] = confidence.ravel()[pixel]
     weight[:, 0] = sure[:, 0] / own_sigma**2
@@ -95,6 +101,7 @@ def fuse_map(
             agrees[at, j], voted[at, j], hit[at, j], directions[at, j] = True, vote, op, onormal
             sure[at, j] = oc.ravel()[op]
             weight[at, j] = sure[at, j] / osigma**2
+            sigmas[at, j] = osigma
             color[at, j] = ocolors.reshape(-1, 3)[op]
 
     count = agrees.sum(1)
@@ -104,10 +111,14 @@ def fuse_map(
     length = np.linalg.norm(direction, axis=1)
     keep = (count >= min_views) & (conflicts <= max_contradictions * count)
     keep &= np.isfinite(fused) & (length > 1e-12 * total)
-    spread = (weight * (voted - fused[:, None]) ** 2).sum(1)
-    information = total * count / sure.sum(1)
+    part = weight / total[:, None] * sigmas
+    misfit = (agrees * ((voted - fused[:, None]) / sigmas) ** 2).sum(1)
+    scale = (PRIOR_VOTES + misfit / (1 - SHARED_VARIANCE)) / (PRIOR_VOTES + count - 1)
+    variance = SHARED_VARIANCE * part.sum(1) ** 2 + (1 - SHARED_VARIANCE) * (part**2).sum(1)
+    across = np.abs((direction * ray).sum(1)) / np.where(length > 0, length, 1)
+    across = np.maximum(across, 0.1 * np.linalg.norm(ray, axis=1))
     mean_confidence = sure.sum(1) / count * (1 - np.ldexp(1.0, 1 - count))
-    final_sigma = np.sqrt(np.maximum(1 / information, spread / total / count))
+    final_sigma = np.sqrt(variance * np.maximum(1, scale)) * across
     rows, views = np.nonzero(agrees & keep[:, None])
     return (
         (eye + fused[:, None] * ray)[keep],
