@@ -1,9 +1,11 @@
 """Speed and accuracy as named metrics: `python bench/suite.py` (or `make bench`).
 
+    --list            show the cases and end
     --only NAME       only cases whose name contains NAME (may be given several times)
     --data DIR        folder with the data sets (default: $RILIEVO_DATA, else ../shared/data beside the repository)
     --quality Q       draft, normal (default) or high
     --threads N       threads for the builds (default 2)
+    --scenes DIR      where the project's own scenes are rendered and kept (default: build/scenes)
     --work DIR        where projects are written (default: a new temporary folder)
     --update          writes the values into bench/baseline.json
     --json FILE       writes the values there too
@@ -30,31 +32,60 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINE = ROOT / "bench" / "baseline.json"
+SCENES = ROOT / "build" / "scenes"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One data set: photos and truth below the data folder ("@" stands for the repository)."""
+    """One data set: photos and truth below the data folder. "@" stands for the repository, "@scene/NAME" for a scene of
+    bench/scenes.py, which is rendered when it is first wanted. note: what it is there for."""
 
     name: str
     photos: str
     truth: str | None = None
     options: tuple[str, ...] = ()
+    note: str = ""
+
+
+def _scene(name: str, note: str) -> Case:
+    return Case(name, f"@scene/{name}/photos", f"@scene/{name}/truth", note=note)
 
 
 CASES = (
-    Case("demo", "@/examples/capture/photos", "@/examples/capture/truth"),
-    Case("idol", "idol/photos", "idol/truth"),
-    Case("fountain_P11", "fountain_P11/images", "fountain_P11/gt_dense_cameras"),
+    Case(
+        "demo",
+        "@/examples/capture/photos",
+        "@/examples/capture/truth",
+        note="the sample capture: an urn on a table, exact truth",
+    ),
+    Case("idol", "idol/photos", "idol/truth", note="carved stone, three rods, a table; exact truth"),
+    Case(
+        "fountain_P11",
+        "fountain_P11/images",
+        "fountain_P11/gt_dense_cameras",
+        note="a fountain in relief (Strecha et al. 2008), no EXIF; true cameras",
+    ),
     Case(
         "fountain_P11_K",
         "fountain_P11/images",
         "fountain_P11/gt_dense_cameras",
         ("--camera", "fountain_P11/images/K.txt"),
+        note="the same with known intrinsics",
     ),
-    Case("sceaux_castle", "sceaux_castle"),
-    Case("lund_door", "lund_door/images", "lund_door/colmap_ground_truth"),
-    Case("banana", "banana/images"),
+    Case("sceaux_castle", "sceaux_castle", note="a castle's front, 6 Mpx; speed"),
+    Case(
+        "lund_door",
+        "lund_door/images",
+        "lund_door/colmap_ground_truth",
+        note="a church door; reference cameras",
+    ),
+    Case("banana", "banana/images", note="an object from two sides"),
+    _scene("white_room", "weak texture: white walls, furniture"),
+    _scene("wires", "thin things: wires and rods of 1.5 to 6 px before gravel and bricks"),
+    _scene("slanted_ground", "grazing angles: paving seen at 75 to 86 degrees"),
+    _scene("repetitive", "repetition: fifteen equal windows, bricks that repeat"),
+    _scene("concavity", "deep hollows: arcade, vault, niche, basin"),
+    _scene("village", "from the air: 24 photos straight down, GPS off by 1.5 m"),
 )
 
 
@@ -81,8 +112,12 @@ def find(tree: Any, *keys: str | int) -> float | None:
     return tree
 
 
+def _share(surface: str, what: str, k: int) -> Callable[..., float | None]:
+    return lambda report, scores, usage: find(scores, surface, what, k)
+
+
 def _f1(surface: str, k: int) -> Callable[..., float | None]:
-    return lambda report, scores, usage: find(scores, surface, "f1", k)
+    return _share(surface, "f1", k)
 
 
 def _center_mm(report: dict[str, Any], scores: dict[str, Any], usage: dict[str, float]) -> float | None:
@@ -102,6 +137,11 @@ METRICS = (
     Metric("mesh_f1_1gsd", "", "more", 0.0, 0.01, _f1("mesh", 0)),
     Metric("mesh_f1_2gsd", "", "more", 0.0, 0.01, _f1("mesh", 1)),
     Metric("mesh_f1_5gsd", "", "more", 0.0, 0.01, _f1("mesh", 2)),
+    Metric("cloud_accuracy_2gsd", "", "more", 0.0, 0.01, _share("cloud", "accuracy", 1)),
+    Metric("cloud_completeness_2gsd", "", "more", 0.0, 0.01, _share("cloud", "completeness", 1)),
+    Metric("mesh_accuracy_2gsd", "", "more", 0.0, 0.01, _share("mesh", "accuracy", 1)),
+    Metric("mesh_completeness_2gsd", "", "more", 0.0, 0.01, _share("mesh", "completeness", 1)),
+    Metric("mesh_inferred", "", "less", 0.10, 0.01, lambda r, s, u: find(s, "mesh", "inferred_share")),
     Metric("wall", "s", "less", 0.30, 5.0, lambda r, s, u: u["wall"]),
     Metric("cpu", "s", "less", 0.15, 5.0, lambda r, s, u: u["cpu"]),
     Metric("peak_memory", "MiB", "less", 0.10, 50.0, lambda r, s, u: u["peak_mb"]),
@@ -140,23 +180,39 @@ def run(arguments: list[str], log: Path) -> tuple[int, str, dict[str, float]]:
         return process.returncode, out.read(), {"wall": time.perf_counter() - started, **usage}
 
 
-def place(name: str, data: Path) -> Path:
-    """A path of a case."""
+def place(name: str, data: Path, rendered: Path = SCENES) -> Path:
+    """A path of a case; "@scene/NAME/..." lies in the folder of rendered scenes."""
+    if name.startswith("@scene/"):
+        return rendered / name.removeprefix("@scene/")
     return ROOT / name[2:] if name.startswith("@/") else data / name
 
 
-def run_case(case: Case, data: Path, work: Path, quality: str, threads: int) -> dict[str, tuple[float, str, Metric]]:
+def render_scene(case: Case, rendered: Path) -> None:
+    """Renders the case's own scene where it is not there yet, in a process of its own. Raises RuntimeError."""
+    if case.photos.startswith("@scene/"):
+        name = case.photos.split("/")[1]
+        command = [sys.executable, str(ROOT / "bench" / "scenes.py"), name, "-o", str(rendered)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{name} could not be rendered: {done.stderr[-800:]}")
+
+
+def run_case(
+    case: Case, data: Path, work: Path, quality: str, threads: int, rendered: Path = SCENES
+) -> dict[str, tuple[float, str, Metric]]:
     """All metrics of one case: name -> (value, unit, rule). Raises RuntimeError where a verb fails."""
     house, log = work / case.name, work / f"{case.name}.log"
     options = [str(data / o) if "/" in o else o for o in case.options]
     common = ["--quality", quality, "--threads", str(threads)]
-    status, _, usage = run(["build", str(place(case.photos, data)), "-o", str(house), *options, *common], log)
+    status, _, usage = run(["build", str(place(case.photos, data, rendered)), "-o", str(house), *options, *common], log)
     if status:
         raise RuntimeError(f"build ended with {status}; see {log}\n{log.read_text()[-800:]}")
     report = json.loads((house / "export" / "report.json").read_text())
     scores: dict[str, Any] = {}
     if case.truth:
-        status, text, _ = run(["evaluate", str(house), "--truth", str(place(case.truth, data)), "--json"], log)
+        status, text, _ = run(
+            ["evaluate", str(house), "--truth", str(place(case.truth, data, rendered)), "--json"], log
+        )
         if status:
             raise RuntimeError(f"evaluate ended with {status}; see {log}\n{log.read_text()[-800:]}")
         scores = json.loads(text)
@@ -179,14 +235,20 @@ def compare(value: float, rule: Metric, base: dict[str, Any] | None) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("RILIEVO_DATA", ROOT.parent / "shared/data")))
     parser.add_argument("--quality", default="normal", choices=["draft", "normal", "high"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--scenes", type=Path, default=SCENES)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.list:
+        for case in CASES:
+            print(f"{case.name:<16}{case.note}")
+        return 0
     baseline = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {"metrics": {}}
     with tempfile.TemporaryDirectory(prefix="rilievo-bench-") as temporary:
         work = options.work or Path(temporary)
@@ -195,11 +257,12 @@ def main() -> int:
         for case in CASES:
             if options.only and not any(word in case.name for word in options.only):
                 continue
-            if not place(case.photos, options.data).exists():
-                print(f"{case.name}: skipped, {place(case.photos, options.data)} is not there", flush=True)
-                continue
             try:
-                rows = run_case(case, options.data, work, options.quality, options.threads)
+                render_scene(case, options.scenes)
+                if not place(case.photos, options.data, options.scenes).exists():
+                    print(f"{case.name}: skipped, {place(case.photos, options.data)} is not there", flush=True)
+                    continue
+                rows = run_case(case, options.data, work, options.quality, options.threads, options.scenes)
             except (RuntimeError, OSError, ValueError) as error:
                 print(f"{case.name}: FAILED: {error}", flush=True)
                 failed += 1

@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+import scene_bench
 import scene_sets
 from rilievo import geometry
 from rilievo.types import Camera
@@ -75,9 +76,9 @@ def _embree(vertices: np.ndarray, faces: np.ndarray) -> Any:
 
 
 def make_scene(name: str, seed: int = 0) -> Scene:
-    """A scene of `scene_sets.SCENES` by name."""
+    """A scene of `scene_sets.SCENES` or `scene_bench.SCENES` by name."""
     rng = np.random.default_rng([seed, *name.encode()])
-    parts, target = scene_sets.SCENES[name](rng)
+    parts, target = (scene_sets.SCENES | scene_bench.SCENES)[name](rng)
     albedo, gloss = tuple(p.albedo for p in parts), tuple(p.gloss for p in parts)
     vertices, faces, normals, material = [], [], [], []
     start = 0
@@ -149,7 +150,12 @@ def pixel_directions(camera: Camera, samples: int) -> np.ndarray:
     """Ray directions with z = 1 in the camera, float64 (samples h, samples w, 3), through the middles of sub-pixels."""
     s = samples
     x, y = (np.arange(s * camera.width) + 0.5) / s, (np.arange(s * camera.height) + 0.5) / s
-    X, Y = np.meshgrid((x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy)
+    return _directions(camera, *np.meshgrid(x, y))
+
+
+def _directions(camera: Camera, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Ray directions (..., 3) with z = 1 of pixels x, y (...)."""
+    X, Y = (x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy
     k1, k2 = camera.param("k1"), camera.param("k2")
     if camera.param("p1") or camera.param("p2") or camera.param("k3") or camera.model.endswith("FISHEYE"):
         raise ValueError("only k1 and k2 are rendered")
@@ -224,10 +230,12 @@ def _radiance(scene: Scene, eye: np.ndarray, directions: np.ndarray, pixel_angle
 
 def render(
     scene: Scene, camera: Camera, cam_from_world: np.ndarray, *, samples: int = 2, exposure: float = 1.0,
-    noise: float = 1.0, blur_px: float = 0.0, seed: int = 0,
+    noise: float = 1.0, blur_px: float = 0.0, seed: int = 0, edge_samples: int = 0,
 ) -> Rendering:  # fmt: skip
-    """One photo. samples: rays a pixel along each side.  exposure: factor on the light.  noise: 1 is a small camera in
-    daylight (shot noise and read noise), 0 none.  blur_px: sigma of a Gaussian blur, as out of focus."""
+    """One photo. samples: rays a pixel along each side.  edge_samples: the same for pixels that differ from their
+    neighbours (0: as all others), so that outlines and thin things are smooth at little cost.  exposure: factor on the
+    light.  noise: 1 is a small camera in daylight (shot noise and read noise), 0 none.  blur_px: sigma of a Gaussian
+    blur, as out of focus."""
     world_from_cam = geometry.invert(cam_from_world)
     R, eye = world_from_cam[:, :3], world_from_cam[:, 3]
     h, w, s = camera.height, camera.width, samples
@@ -238,6 +246,8 @@ def render(
         block = directions[top * s : (top + rows) * s].reshape(-1, 3) @ R.T
         color = _radiance(scene, eye, block, 1.0 / (camera.fx * s))
         picture[top : top + rows] = color.reshape(-1, s, w, s, 3).mean((1, 3))
+    if edge_samples > samples:
+        _refine_edges(scene, camera, R, eye, picture, edge_samples)
     if blur_px > 0:
         picture = cv2.GaussianBlur(picture, (0, 0), blur_px)
     centre = pixel_directions(camera, 1).reshape(-1, 3)
@@ -251,6 +261,23 @@ def render(
     electrons = 9000.0
     light = light + noise * rng.normal(size=light.shape) * np.sqrt(np.maximum(light, 0) / electrons + 1.6e-6)
     return Rendering(_tone(light), depth)
+
+
+def _refine_edges(
+    scene: Scene, camera: Camera, R: np.ndarray, eye: np.ndarray, picture: np.ndarray, samples: int
+) -> None:
+    """Renders pixels again with samples^2 rays where the picture has contrast, in place."""
+    s = samples
+    tone = np.sqrt(np.maximum(picture, 0)).mean(2)
+    around = np.ones((3, 3), np.uint8)
+    contrast = cv2.dilate(tone, around) - cv2.erode(tone, around)
+    rows, columns = np.nonzero(cv2.dilate((contrast > 0.10).astype(np.uint8), around))
+    at = (np.arange(s) + 0.5) / s
+    dx, dy = (a.ravel() for a in np.meshgrid(at, at))
+    for k in range(0, len(rows), 400_000 // (s * s)):
+        r, c = rows[k : k + 400_000 // (s * s)], columns[k : k + 400_000 // (s * s)]
+        block = _directions(camera, c[:, None] + dx, r[:, None] + dy).reshape(-1, 3) @ R.T
+        picture[r, c] = _radiance(scene, eye, block, 1.0 / (camera.fx * s)).reshape(-1, s * s, 3).mean(1)
 
 
 def _tone(light: np.ndarray) -> np.ndarray:
@@ -327,10 +354,12 @@ def write_truth(
 def write_capture(
     scene: Scene, folder: Path, camera: Camera, cam_from_world: np.ndarray, *, seed: int = 0, samples: int = 2,
     noise: float = 1.0, blur_px: float = 0.0, exposure_spread: float = 0.05, quality: int = 90, packed: bool = False,
-    first: int = 0, prefix: str = "IMG_", gps_origin: tuple[float, float, float] | None = None,
+    first: int = 0, prefix: str = "IMG_", gps_origin: tuple[float, float, float] | None = None, gps_std_m: float = 0.0,
+    edge_samples: int = 0,
 ) -> list[Path]:  # fmt: skip
     """Renders one photo a camera into folder/photos and writes folder/truth; returns the photos' paths. gps_origin:
-    place of the world's zero (east, north, up axes): each photo then carries its GPS position."""
+    place of the world's zero (east, north, up axes): each photo then carries its GPS position, off by gps_std_m (level;
+    twice that in height)."""
     paths = []
     for k, matrix in enumerate(cam_from_world):
         exposure = float(np.exp(exposure_spread * np.random.default_rng([seed, k, 5]).normal()))
@@ -343,10 +372,12 @@ def write_capture(
             noise=noise,
             blur_px=blur_px,
             seed=1000 * seed + k,
+            edge_samples=edge_samples,
         )
         gps = None
         if gps_origin is not None:
-            east, north, up = geometry.invert(matrix)[:, 3]
+            stray = gps_std_m * np.random.default_rng([seed, k, 6]).normal(size=3) * [1, 1, 2]
+            east, north, up = geometry.invert(matrix)[:, 3] + stray
             latitude = gps_origin[0] + math.degrees(north / 6.371e6)
             longitude = gps_origin[1] + math.degrees(east / (6.371e6 * math.cos(math.radians(gps_origin[0]))))
             gps = (latitude, longitude, gps_origin[2] + up)

@@ -20,8 +20,13 @@ REPORT = {
 }
 SCORES = {
     "cameras": {"center_rmse": 0.003, "unit": "m", "center_rmse_gsd": 1.5, "rotation_mean_deg": 0.01},
-    "cloud": {"f1": [0.1, 0.2, 0.3]},
-    "mesh": {"f1": [0.4, 0.5, 0.6]},
+    "cloud": {"f1": [0.1, 0.2, 0.3], "accuracy": [0.1, 0.9, 1.0], "completeness": [0.1, 0.8, 0.9]},
+    "mesh": {
+        "f1": [0.4, 0.5, 0.6],
+        "accuracy": [0.1, 0.85, 1.0],
+        "completeness": [0.1, 0.75, 0.9],
+        "inferred_share": 0.03,
+    },
 }
 
 
@@ -31,6 +36,7 @@ def test_every_metric_reads() -> None:
     assert values["photos_placed"] == 11
     assert values["center_rmse"] == pytest.approx(3.0)
     assert (values["cloud_f1_2gsd"], values["mesh_f1_5gsd"]) == (0.2, 0.6)
+    assert (values["cloud_accuracy_2gsd"], values["mesh_completeness_2gsd"]) == (0.9, 0.75)
     assert None not in values.values()
     empty = {m.name: m.read({}, {}, usage) for m in suite.METRICS}
     assert {name for name, value in empty.items() if value is not None} == {"wall", "cpu", "peak_memory"}
@@ -70,3 +76,38 @@ def test_a_verb_is_run_and_measured(tmp_path: Path) -> None:
     status, _, _ = suite.run(["no-such-verb"], tmp_path / "log")
     assert status == 2
     assert (tmp_path / "log").read_text()
+
+
+def test_every_own_scene_is_a_case_and_every_case_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    import scene_bench
+
+    own = {c.name for c in suite.CASES if c.photos.startswith("@scene/")}
+    assert own == set(scene_bench.SHOTS)
+    readme = (ROOT / "bench" / "README.md").read_text()
+    for case in suite.CASES:
+        assert case.note and case.name in readme, case.name
+    place = suite.place("@scene/wires/photos", Path("data"), Path("rendered"))
+    assert place == Path("rendered/wires/photos")
+    assert suite.place("@/examples/capture/photos", Path("data")) == ROOT / "examples" / "capture" / "photos"
+
+
+def test_rendered_scenes_are_kept_until_their_code_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import scene_bench
+
+    specification = importlib.util.spec_from_file_location("bench_scenes", ROOT / "bench" / "scenes.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    written = []
+
+    def write(name: str, folder: Path) -> None:
+        (folder / "photos").mkdir(parents=True)
+        written.append(name)
+
+    monkeypatch.setattr(scene_bench, "write", write)
+    for _ in range(2):
+        assert (module.ensure("wires", tmp_path) / "photos").is_dir()
+    assert written == ["wires"]
+    (tmp_path / "wires" / "made_by").write_text("older")
+    module.ensure("wires", tmp_path)
+    assert written == ["wires", "wires"] and not (tmp_path / "wires.part").exists()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import scene_bench
 import scene_sets
 import scenes
 from rilievo import geometry, kernels
@@ -170,6 +171,32 @@ def test_texture_filters_and_repeats() -> None:
 
 def test_every_scene_is_listed_with_its_maker() -> None:
     assert set(scene_sets.SCENES) == {"blocks", "urn", "facade"}
+    assert set(scene_bench.SCENES) == set(scene_bench.SHOTS)
+    assert not set(scene_bench.SCENES) & set(scene_sets.SCENES)
+
+
+def test_captures_of_the_benchmark_are_plausible() -> None:
+    """12 to 24 photos that overlap: every camera sees the point in the middle or stands beside one that moves on."""
+    for name, shots in scene_bench.SHOTS.items():
+        cams = shots.cameras(np.array([5.5, 0.0, 3.4]) if name == "repetitive" else np.zeros(3))
+        assert 12 <= len(cams) <= 24, name
+        np.testing.assert_allclose(np.linalg.det(cams[:, :, :3]), 1, atol=1e-9)
+        np.testing.assert_array_equal(
+            cams, shots.cameras(np.array([5.5, 0, 3.4]) if name == "repetitive" else np.zeros(3))
+        )
+        centers = geometry.invert(cams)[:, :, 3]
+        assert len(np.unique(np.round(centers, 3), axis=0)) == len(cams), name
+    assert [n for n, s in scene_bench.SHOTS.items() if s.gps] == ["village"]
+
+
+def test_edges_are_smoothed_at_little_cost(blocks: scenes.Scene, eye: np.ndarray) -> None:
+    def tone(**samples: int) -> np.ndarray:
+        return scenes.render(blocks, FEW, eye, noise=0, **samples).pixels.astype(float)  # type: ignore[arg-type]
+
+    best, plain, refined = tone(samples=4), tone(samples=1), tone(samples=1, edge_samples=4)
+    jagged = np.abs(plain - best).max(2) > 40  # outlines, mostly
+    assert jagged.sum() > 50
+    assert np.abs(refined - best)[jagged].mean() < 0.15 * np.abs(plain - best)[jagged].mean()
 
 
 def test_sample_capture_is_whole() -> None:
