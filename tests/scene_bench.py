@@ -93,7 +93,7 @@ def _flight(target: np.ndarray) -> np.ndarray:
 
 SHOTS = {
     "white_room": Shots(900.0, _arc((9, 3.3, 0.65, -84, 78), (7, 2.9, 0.25, -78, 66))),
-    "wires": Shots(1100.0, _arc((11, 2.45, 0.55, -160, 140), (9, 2.25, 1.1, -152, 124)), samples=2, edge_samples=3),
+    "wires": Shots(1100.0, _arc((11, 2.45, 0.55, -160, 140), (9, 2.25, 1.1, -152, 124)), edge_samples=4),
     "slanted_ground": Shots(950.0, _arc((10, 7.5, 1.15, -150, 120), (8, 6.0, 0.95, -140, 100))),
     "repetitive": Shots(900.0, _along_front),
     "concavity": Shots(900.0, _arc((10, 4.3, 0.5, -140, 100), (8, 3.4, 1.15, -135, 90))),

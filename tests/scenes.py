@@ -246,14 +246,15 @@ def render(
         block = directions[top * s : (top + rows) * s].reshape(-1, 3) @ R.T
         color = _radiance(scene, eye, block, 1.0 / (camera.fx * s))
         picture[top : top + rows] = color.reshape(-1, s, w, s, 3).mean((1, 3))
-    if edge_samples > samples:
-        _refine_edges(scene, camera, R, eye, picture, edge_samples)
-    if blur_px > 0:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur_px)
     centre = pixel_directions(camera, 1).reshape(-1, 3)
     hit = scene.rays.run(
         np.tile(eye.astype(np.float32), (len(centre), 1)), (centre @ R.T).astype(np.float32), output=True
     )
+    if edge_samples > samples:
+        part = np.where(hit["primID"] < 0, -1, scene.material[hit["primID"]]).reshape(h, w)
+        _refine_edges(scene, camera, R, eye, picture, part, edge_samples)
+    if blur_px > 0:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur_px)
     depth = np.where(hit["primID"] < 0, np.nan, hit["tfar"]).astype(np.float32).reshape(h, w)
     radius2 = (centre[:, 0] ** 2 + centre[:, 1] ** 2).reshape(h, w, 1)
     light = picture * (exposure * 0.92 / (1 + 0.5 * radius2) ** 2)  # vignetting: milder than cos^4
@@ -264,14 +265,15 @@ def render(
 
 
 def _refine_edges(
-    scene: Scene, camera: Camera, R: np.ndarray, eye: np.ndarray, picture: np.ndarray, samples: int
+    scene: Scene, camera: Camera, R: np.ndarray, eye: np.ndarray, picture: np.ndarray, part: np.ndarray, samples: int
 ) -> None:
-    """Renders pixels again with samples^2 rays where the picture has contrast, in place."""
+    """Renders pixels again with samples^2 rays where parts (h, w) meet or the picture has strong contrast, in place."""
     s = samples
     tone = np.sqrt(np.maximum(picture, 0)).mean(2)
-    around = np.ones((3, 3), np.uint8)
+    around, part = np.ones((3, 3), np.uint8), part.astype(np.float32)
     contrast = cv2.dilate(tone, around) - cv2.erode(tone, around)
-    rows, columns = np.nonzero(cv2.dilate((contrast > 0.10).astype(np.uint8), around))
+    edge = (cv2.dilate(part, around) != cv2.erode(part, around)) | (contrast > 0.22)
+    rows, columns = np.nonzero(edge)
     at = (np.arange(s) + 0.5) / s
     dx, dy = (a.ravel() for a in np.meshgrid(at, at))
     for k in range(0, len(rows), 400_000 // (s * s)):
