@@ -16,7 +16,7 @@ using Sizes = In<int32_t, nb::shape<-1, 2>>;
 using Projections = In<float, nb::shape<-1, 3, 4>>;
 using Planes = In<float, nb::shape<-1, -1, 3>>;
 using Map = In<float, nb::ndim<2>>;
-using Maps = In<float, nb::ndim<3>>;
+using PlaneStack = In<float, nb::shape<-1, -1, -1, 3>>;
 using Vectors = In<float, nb::shape<-1, 3>>;
 
 void same(bool equal, const char* message) {
@@ -25,18 +25,17 @@ void same(bool equal, const char* message) {
 
 rilievo::StereoInput stereo_input(const Pixels& reference, const Stack& sources, const Sizes& sizes,
                                   const Projections& projections, const Planes& planes,
-                                  const std::optional<Maps>& source_depths, const std::optional<Vectors>& backs,
-                                  float sigma_grey, float sigma_px) {
+                                  const std::optional<PlaneStack>& source_planes,
+                                  const std::optional<Vectors>& backs, int shrink, float sigma_grey, float sigma_px) {
   const size_t n = sources.shape(0);
   same(sizes.shape(0) == n && projections.shape(0) == n, "sources, sizes and projections differ in number");
   same(planes.shape(0) == reference.shape(0) && planes.shape(1) == reference.shape(1),
        "planes and reference differ in size");
-  same(source_depths.has_value() == backs.has_value(), "source_depths and backs go together");
-  if (source_depths) {
-    same(source_depths->shape(0) == n && source_depths->shape(1) == sources.shape(1) &&
-             source_depths->shape(2) == sources.shape(2),
-         "source_depths and sources differ in shape");
-    same(backs->shape(0) == n, "sources and backs differ in number");
+  same(source_planes.has_value() == backs.has_value(), "source_planes and backs go together");
+  if (source_planes) {
+    same(source_planes->shape(0) == n && backs->shape(0) == n, "sources, source_planes and backs differ in number");
+    same(source_planes->shape(1) < 32768 && source_planes->shape(2) < 32768,
+         "source_planes must be smaller than 32768 pixels a side");
   }
   same(reference.shape(0) < 32768 && reference.shape(1) < 32768 && sources.shape(1) < 32768 &&
            sources.shape(2) < 32768 && n < 1000,
@@ -50,7 +49,10 @@ rilievo::StereoInput stereo_input(const Pixels& reference, const Stack& sources,
           static_cast<int>(sources.shape(2)),
           sizes.data(),
           projections.data(),
-          source_depths ? source_depths->data() : nullptr,
+          source_planes ? source_planes->data() : nullptr,
+          source_planes ? static_cast<int>(source_planes->shape(1)) : 0,
+          source_planes ? static_cast<int>(source_planes->shape(2)) : 0,
+          shrink,
           backs ? backs->data() : nullptr,
           sigma_grey,
           sigma_px};
@@ -62,15 +64,15 @@ void bind_stereo(nb::module_& m) {
   m.def(
       "stereo_sweep",
       [](const Pixels& reference, const Stack& sources, const Sizes& sizes, const Projections& projections,
-         const Planes& planes, const Map& costs, std::optional<Maps> source_depths, std::optional<Vectors> backs,
+         const Planes& planes, const Map& costs, std::optional<PlaneStack> source_planes, std::optional<Vectors> backs,
          float min_w, float max_w, float step, float fx, float fy, float shift, float tilt, int num_random,
-         int num_perturbed, int reach, float noise, float geometric, float sigma_grey, float sigma_px, uint32_t key) {
-        const auto input = stereo_input(reference, sources, sizes, projections, planes, source_depths, backs,
-                                        sigma_grey, sigma_px);
+         int num_perturbed, int num_polish, int reach, bool merge, int shrink, float noise, float geometric, float sigma_grey, float sigma_px, uint32_t key) {
+        const auto input = stereo_input(reference, sources, sizes, projections, planes, source_planes, backs,
+                                        shrink, sigma_grey, sigma_px);
         same(costs.shape(0) == reference.shape(0) && costs.shape(1) == reference.shape(1),
              "costs and reference differ in size");
         const rilievo::StereoOptions options{min_w,      max_w,         step,  fx,    fy,        shift, tilt,
-                                             num_random, num_perturbed, reach, noise, geometric, key};
+                                             num_random, num_perturbed, num_polish, reach, merge, noise, geometric, key};
         std::vector<float> planes_out, costs_out;
         {
           nb::gil_scoped_release free;
@@ -81,17 +83,17 @@ void bind_stereo(nb::module_& m) {
       },
       nb::arg("reference").noconvert(), nb::arg("sources").noconvert(), nb::arg("sizes").noconvert(),
       nb::arg("projections").noconvert(), nb::arg("planes").noconvert(), nb::arg("costs").noconvert(),
-      nb::arg("source_depths").noconvert().none(), nb::arg("backs").noconvert().none(), nb::kw_only(),
+      nb::arg("source_planes").noconvert().none(), nb::arg("backs").noconvert().none(), nb::kw_only(),
       nb::arg("min_w"), nb::arg("max_w"), nb::arg("step"), nb::arg("fx"), nb::arg("fy"), nb::arg("shift"),
-      nb::arg("tilt"), nb::arg("num_random"), nb::arg("num_perturbed"), nb::arg("reach"), nb::arg("noise"),
+      nb::arg("tilt"), nb::arg("num_random"), nb::arg("num_perturbed"), nb::arg("num_polish"), nb::arg("reach"), nb::arg("merge"), nb::arg("shrink"), nb::arg("noise"),
       nb::arg("geometric"), nb::arg("sigma_grey"), nb::arg("sigma_px"), nb::arg("key"));
   m.def(
       "stereo_cost",
       [](const Pixels& reference, const Stack& sources, const Sizes& sizes, const Projections& projections,
-         const Planes& planes, std::optional<Maps> source_depths, std::optional<Vectors> backs, float noise,
-         float geometric, float sigma_grey, float sigma_px) {
-        const auto input = stereo_input(reference, sources, sizes, projections, planes, source_depths, backs,
-                                        sigma_grey, sigma_px);
+         const Planes& planes, std::optional<PlaneStack> source_planes, std::optional<Vectors> backs, int shrink,
+         float noise, float geometric, float sigma_grey, float sigma_px) {
+        const auto input = stereo_input(reference, sources, sizes, projections, planes, source_planes, backs,
+                                        shrink, sigma_grey, sigma_px);
         rilievo::StereoOptions options{};
         options.noise = noise;
         options.geometric = geometric;
@@ -104,14 +106,14 @@ void bind_stereo(nb::module_& m) {
         return nb::make_tuple(to_numpy(std::move(per_source), {h, w, n}), to_numpy(std::move(cost), {h, w}));
       },
       nb::arg("reference").noconvert(), nb::arg("sources").noconvert(), nb::arg("sizes").noconvert(),
-      nb::arg("projections").noconvert(), nb::arg("planes").noconvert(), nb::arg("source_depths").noconvert().none(),
-      nb::arg("backs").noconvert().none(), nb::kw_only(), nb::arg("noise"), nb::arg("geometric"),
+      nb::arg("projections").noconvert(), nb::arg("planes").noconvert(), nb::arg("source_planes").noconvert().none(),
+      nb::arg("backs").noconvert().none(), nb::kw_only(), nb::arg("shrink"), nb::arg("noise"), nb::arg("geometric"),
       nb::arg("sigma_grey"), nb::arg("sigma_px"));
   m.def(
       "stereo_measure",
       [](const Pixels& reference, const Stack& sources, const Sizes& sizes, const Projections& projections,
          const Planes& planes, float step, float noise, float sigma_grey, float sigma_px) {
-        const auto input = stereo_input(reference, sources, sizes, projections, planes, std::nullopt, std::nullopt,
+        const auto input = stereo_input(reference, sources, sizes, projections, planes, std::nullopt, std::nullopt, 1,
                                         sigma_grey, sigma_px);
         rilievo::StereoOptions options{};
         options.noise = noise;

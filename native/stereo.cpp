@@ -24,6 +24,14 @@ void check(const StereoInput& input) {
     if (h < 2 || w < 2 || h > input.source_height || w > input.source_width)
       throw std::invalid_argument("size of source " + std::to_string(s) + " is not within the array of sources");
   }
+  if (input.source_planes) {
+    if (input.shrink < 1 || input.shrink > 16) throw std::invalid_argument("shrink must be between 1 and 16");
+    for (int s = 0; s < input.num_sources; ++s) {
+      const int h = input.sizes[2 * s] / input.shrink, w = input.sizes[2 * s + 1] / input.shrink;
+      if (h < 1 || w < 1 || h > input.map_height || w > input.map_width)
+        throw std::invalid_argument("source_planes are smaller than the sources divided by shrink");
+    }
+  }
   for (int k = 0; k < 12 * input.num_sources; ++k)
     if (!std::isfinite(input.projections[k])) throw std::invalid_argument("projections must be finite");
   if (!(input.sigma_grey > 0) || !(input.sigma_px > 0))
@@ -61,7 +69,12 @@ struct Packed {
       source.width = w;
       source.height = h;
       for (int k = 0; k < 12; ++k) source.projection[k] = input.projections[12 * s + k];
-      source.inverse_depth = input.source_depth ? input.source_depth + s * plane : nullptr;
+      source.planes =
+          input.source_planes ? input.source_planes + s * 3 * int64_t(input.map_height) * input.map_width : nullptr;
+      source.map_pitch = input.map_width;
+      source.map_width = input.source_planes ? w / input.shrink : 0;
+      source.map_height = input.source_planes ? h / input.shrink : 0;
+      source.by_shrink = 1.0f / static_cast<float>(input.shrink);
       for (int k = 0; k < 3; ++k) source.back[k] = input.backs ? input.backs[3 * s + k] : 0.0f;
     }
   }

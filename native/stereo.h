@@ -20,9 +20,11 @@ struct StereoSource {
   const uint32_t* quads;
   int pitch, width, height;
   float projection[12];
-  // Geometric consistency: inverse depth of the source (0 unknown), or null; and the last column of the projection
-  // back into the reference.
-  const float* inverse_depth;
+  // Geometric consistency: the planes of the source's map (inverse depth 0: unknown), three floats a pixel, or null; the
+  // map is `1 / by_shrink` times smaller than the source. And the last column of the projection back into the reference.
+  const float* planes;
+  int map_pitch, map_width, map_height;
+  float by_shrink;
   float back[3];
 };
 
@@ -34,7 +36,9 @@ struct StereoOptions {
   float tilt;           // first perturbation of the slopes (tangents)
   int num_random;       // refinements of the random kind (anything in range), first
   int num_perturbed;    // then perturbations, each half as wide as the one before
+  int num_polish;       // Gauss-Newton steps at the end
   int reach;            // length of the long arms of the neighbourhood, 0..11
+  bool merge;           // one hypothesis a direction, not one of the near and one of the far neighbours
   float noise;          // variance of grey values that is not texture
   float geometric;      // weight of the geometric term, per pixel of reprojection error
   uint32_t key;         // randomness of this sweep
@@ -53,7 +57,7 @@ struct StereoState {
 
 // Grey values of the reference, even and odd columns apart, with a margin of 0 (no picture).
 struct StereoReference {
-  static constexpr int kPad = 4;
+  static constexpr int kPad = 6;
   int pitch;
   std::vector<float> grey[2];
   std::vector<float> weights;  // 25 tables of 256: weight of a sample by its place and its difference from the centre
@@ -85,8 +89,9 @@ struct StereoInput {
   int num_sources, source_height, source_width;
   const int32_t* sizes;       // (num_sources, 2): height, width in use
   const float* projections;   // (num_sources, 3, 4)
-  const float* source_depth;  // (num_sources, source_height, source_width) inverse depth, or null
-  const float* backs;         // (num_sources, 3)
+  const float* source_planes;  // (num_sources, map_height, map_width, 3), or null
+  int map_height, map_width, shrink;
+  const float* backs;          // (num_sources, 3)
   float sigma_grey, sigma_px;
 };
 

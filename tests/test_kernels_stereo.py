@@ -20,7 +20,10 @@ SWEEP = {
     "tilt": 0.4,
     "num_random": 2,
     "num_perturbed": 4,
+    "num_polish": 2,
     "reach": 11,
+    "merge": False,
+    "shrink": 2,
     "key": 4321,
 }
 
@@ -52,8 +55,10 @@ def scene(h: int, w: int, n: int, seed: int, masked: bool = False):
     planes = np.zeros((h, w, 3), np.float32)
     planes[..., 0] = rng.uniform(0.2, 1.0, (h, w))
     planes[..., 1:] = rng.uniform(-0.01, 0.01, (h, w, 2))
-    depths = np.where(rng.random(sources.shape) < 0.2, 0, rng.uniform(0.2, 1.0, sources.shape)).astype(np.float32)
-    return reference, sources, sizes, projections, planes, depths, backs
+    maps = np.zeros((n, (h + 8) // 2, (w + 8) // 2, 3), np.float32)
+    maps[..., 0] = np.where(rng.random(maps.shape[:3]) < 0.2, 0, rng.uniform(0.2, 1.0, maps.shape[:3]))
+    maps[..., 1:] = rng.uniform(-0.02, 0.02, (*maps.shape[:3], 2))
+    return reference, sources, sizes, projections, planes, maps, backs
 
 
 def both(name: str, *args, **settings):
@@ -65,7 +70,7 @@ def both(name: str, *args, **settings):
 def test_cost_equals_twin(shape, geometric):
     *images, planes, depths, backs = scene(*shape, seed=sum(shape), masked=True)
     there = (depths, backs) if geometric else (None, None)
-    native, twin = both("stereo_cost", *images, planes, *there, geometric=0.2, **WHOLE)
+    native, twin = both("stereo_cost", *images, planes, *there, shrink=2, geometric=0.2, **WHOLE)
     np.testing.assert_allclose(native[0], twin[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(native[1], twin[1], rtol=0, atol=1e-6)
     if min(shape[:2]) > 10:
@@ -81,12 +86,12 @@ def test_measure_equals_twin(shape):
 
 
 @pytest.mark.parametrize("shape", [(26, 35, 2), (1, 40, 1), (40, 1, 1), (9, 70, 5)])
-@pytest.mark.parametrize("geometric", [False, True])
-def test_sweep_equals_twin(shape, geometric):
+@pytest.mark.parametrize(("geometric", "merge"), [(False, False), (True, True)])
+def test_sweep_equals_twin(shape, geometric, merge):
     *images, planes, depths, backs = scene(*shape, seed=7 + sum(shape), masked=True)
     there = (depths, backs) if geometric else (None, None)
-    costs = kernels.get("stereo_cost", "native")(*images, planes, *there, geometric=0.1, **WHOLE)[1]
-    native, twin = both("stereo_sweep", *images, planes, costs, *there, **SWEEP)
+    costs = kernels.get("stereo_cost", "native")(*images, planes, *there, shrink=2, geometric=0.1, **WHOLE)[1]
+    native, twin = both("stereo_sweep", *images, planes, costs, *there, **{**SWEEP, "merge": merge})
     # The same float32 operations in the same order: equal to the last bit but for ties.
     np.testing.assert_allclose(native[1], twin[1], rtol=0, atol=1e-6)
     assert (native[0] == twin[0]).mean() > 0.999
@@ -136,7 +141,7 @@ def test_same_bytes_for_any_threads_and_instruction_set():
 def test_rubbish_planes_are_no_match(value):
     *images, planes, depths, backs = scene(14, 18, 2, seed=1)
     planes[:] = value
-    native, twin = both("stereo_cost", *images, planes, depths, backs, geometric=0.1, **WHOLE)
+    native, twin = both("stereo_cost", *images, planes, depths, backs, shrink=2, geometric=0.1, **WHOLE)
     assert np.isfinite(native[0]).all() and np.isfinite(native[1]).all()
     np.testing.assert_array_equal(native[0], twin[0])
     if value != 0.0:
@@ -155,7 +160,9 @@ def test_wrong_shapes_and_types_are_errors():
 
         def call(cost=cost, good=good, **changed):
             names = ("reference", "sources", "sizes", "projections", "planes", "depths", "backs")
-            return cost(*[changed.get(n, g) for n, g in zip(names, good, strict=True)], geometric=0.1, **WHOLE)
+            return cost(
+                *[changed.get(n, g) for n, g in zip(names, good, strict=True)], shrink=2, geometric=0.1, **WHOLE
+            )
 
         call()
         with pytest.raises(TypeError):
@@ -166,6 +173,7 @@ def test_wrong_shapes_and_types_are_errors():
             {"planes": planes[:3]},
             {"depths": None},
             {"depths": depths[:, :3].copy()},
+            {"depths": depths[:1]},
             {"sizes": sizes + 100},
             {"projections": projections * np.float32(np.nan)},
             {"reference": reference[:0], "planes": planes[:0]},

@@ -152,18 +152,22 @@ def check_dense() -> None:
     for view in views:
         others = [v for v in views if v is not view]
         maps[view.name] = depth.estimate_depth(view, others, seeds=seeds, depth_range=(1.5, 2.6), config=config)
-    first, others = views[0], views[1:]
-    depth.estimate_depth(
-        first,
-        others,
-        seeds=seeds,
-        depth_range=(1.5, 2.6),
-        start=maps[first.name],
-        source_depths=[maps[v.name] for v in others],
-        config=config,
-    )
-    names = list(maps)
-    checked = {n: depth_filter.filter_depth(maps[n], [maps[o] for o in names if o != n], config=config) for n in names}
+    second = {
+        view.name: depth.estimate_depth(
+            view,
+            [v for v in views if v is not view],
+            seeds=seeds,
+            depth_range=(1.5, 2.6),
+            start=maps[view.name],
+            source_depths=[maps[v.name] for v in views if v is not view],
+            config=config,
+        )
+        for view in views
+    }
+    names = list(second)
+    checked = {
+        n: depth_filter.filter_depth(second[n], [second[o] for o in names if o != n], config=config) for n in names
+    }
 
     class Maps:
         """The maps as `points.fuse` takes them."""
@@ -178,7 +182,7 @@ def check_dense() -> None:
     cloud = points.fuse(Maps())
     surface = mesh.mesh_cloud(cloud, small_reconstruction(views), config=mesh.MeshConfig(max_faces=2000))
     painted = texture.texture(surface, lambda n: by_name[n], names, config=texture.TextureConfig(max_texture_size=512))
-    render.render_mesh(painted, first.camera, first.cam_from_world)
+    render.render_mesh(painted, views[0].camera, views[0].cam_from_world)
 
 
 PARTS: dict[str, Callable[[], None]] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rilievo.types import DepthMap, View
+from rilievo.types import Camera, DepthMap, View
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,31 @@ def index_matrix(K: np.ndarray, scale: float = 1.0) -> np.ndarray:
     return out
 
 
-def build_levels(view: View, sources: Sequence[View], num_levels: int) -> list[Level]:
-    """Coarse to fine; fewer levels when an image would fall below 48 pixels."""
+def build_levels(view: View, sources: Sequence[View], num_levels: int, *, shrink: int = 1) -> list[Level]:
+    """Coarse to fine; fewer levels when an image would fall below 48 pixels. The finest is `shrink` times smaller than
+    the view (a power of two)."""
     reference = [grey_image(view)]
     others = [[grey_image(s)] for s in sources]
+    scale = 1.0
+    while scale * shrink > 1.0:
+        scale *= 0.5
+        for images in [reference, *others]:
+            images[0] = halve(images[0])
     while len(reference) < num_levels and min(min(g[-1].shape) for g in [reference, *others]) >= 96:
         for images in [reference, *others]:
             images.append(halve(images[-1]))
     return [
-        _level(view, sources, reference[k], [o[k] for o in others], 0.5**k) for k in reversed(range(len(reference)))
+        _level(view, sources, reference[k], [o[k] for o in others], scale * 0.5**k)
+        for k in reversed(range(len(reference)))
     ]
+
+
+def camera_of_size(camera: Camera, height: int, width: int) -> Camera:
+    """The PINHOLE camera of an image halved as often as it takes to come from `camera`'s to this size."""
+    scale = 1.0
+    while camera.width * scale >= 2 * width:
+        scale *= 0.5
+    return camera if scale == 1.0 else Camera("PINHOLE", width, height, np.array([*camera.params]) * scale)
 
 
 def _level(view: View, sources: Sequence[View], reference: np.ndarray, others: list[np.ndarray], scale: float) -> Level:
