@@ -9,13 +9,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rilievo.errors import RilievoError
-    from rilievo.pipelines import BuildSettings, Run, photos_to_mesh
+    from rilievo.pipelines import photos_to_mesh
+    from rilievo.plan import BuildSettings, Run
     from rilievo.project import Project
 
 _NAMES = {
     "photos_to_mesh": "rilievo.pipelines",
-    "BuildSettings": "rilievo.pipelines",
-    "Run": "rilievo.pipelines",
+    "BuildSettings": "rilievo.plan",
+    "Run": "rilievo.plan",
     "Project": "rilievo.project",
     "RilievoError": "rilievo.errors",
 }

@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from rilievo import kernels, weights
-from rilievo.chain import Cache, Chain, Progress, no_progress
+from rilievo.chain import Cache, Chain
 from rilievo.codec import content_id
-from rilievo.errors import AlignmentError, InputError, ResourceError
+from rilievo.errors import AlignmentError
 from rilievo.gather import Gathered, gather
+from rilievo.plan import (
+    LARGE_PHOTO,
+    TEXTURE_PRESETS,
+    BuildSettings,
+    Plan,
+    Run,
+    check_plan,
+    depth_config,
+    fit_budget,
+    measure_slowness,
+    predict,
+)
 from rilievo.project import Project
 from rilievo.types import Camera, DepthMap, Features, Photo, Reconstruction, View
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """What may change the result of `photos_to_mesh`."""
-
-    quality: str = "normal"
-    surface: str = "auto"
-    keypoints: str = "auto"
-    max_faces: int | None = None
-    texture_size: int | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Run:
-    """How it is computed: threads, the memory limit, who is told how far it is. None of these changes the result;
-    `max_seconds` does, by choosing the best quality that is expected to fit."""
-
-    num_threads: int = 0
-    memory_mb: float = 8192.0
-    max_seconds: float | None = None
-    progress: Progress = field(default=no_progress)
-
-
-# Longer side, px, from which on a draft searches photos for keypoints at their own size only.
-LARGE_PHOTO = 2000
-# Largest side of the views that texture the model, default texture size and triangles, for each quality.
-TEXTURE_PRESETS = {"draft": (1200, 2048, 100_000), "normal": (2400, 4096, 300_000), "high": (8192, 8192, 1_000_000)}
 
 
 def photos_to_mesh(
@@ -71,9 +54,11 @@ def photos_to_mesh(
     project = Project(house)
     chain = Chain(project, kernels.native().num_threads(), run.progress)
     found = gather(chain, paths, masks=masks, camera=camera, cameras=cameras)
+    slowness = 1.0
     if run.max_seconds is not None:
-        settings = replace(settings, quality=quality_within(found, settings, chain.num_threads, run.max_seconds))
-    plan = predict(found, settings, chain.num_threads)
+        slowness = measure_slowness()
+        settings = fit_budget(found, settings, chain.num_threads, run.max_seconds, slowness)
+    plan = predict(found, settings, chain.num_threads, slowness)
     if announce:
         announce(plan)
     check_plan(plan, run, house)
@@ -245,7 +230,7 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
     from rilievo.stages import depth, depth_filter, points, views
 
     project, scene = chain.project, sparse.reconstruction
-    config = replace(depth.DepthConfig.for_quality(settings.quality), seed=settings.seed)
+    config = depth_config(settings)
     sources = views.select_sources(scene)
     names = [name for name in scene.names if sources[name]]
     if not names:
@@ -354,77 +339,3 @@ def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, setting
             project.get(surface), lambda name: found.load_view(scene, name, view_size), scene.names, config=paint
         ),
     )
-
-
-# --- what it will take ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a build is expected to take."""
-
-    num_photos: int
-    megapixels: float
-    quality: str
-    num_threads: int
-    seconds: float
-    memory_mb: float
-
-
-# CPU seconds measured by bench/suite.py: a photo's Mpx of keypoints, a pair of photos, a Mpx of depth map, a Mpx of
-# depth map fused and meshed, a Mpx of view textured.
-COST = {"keypoints": 0.2, "pair": 0.08, "depth": 8.0, "surface": 4.0, "texture": 0.8}
-
-
-def predict(found: Gathered, settings: BuildSettings, num_threads: int) -> Plan:
-    """Time and memory from the number and size of the photos. Seconds are for a core like the one that was measured."""
-    from rilievo.stages.depth import DepthConfig
-
-    sizes = [(p.width, p.height) for p in found.photos]
-    depth_size = DepthConfig.for_quality(settings.quality).max_size
-    view_size = TEXTURE_PRESETS[settings.quality][0]
-    mpx = sum(w * h for w, h in sizes) / 1e6
-    depth_mpx = sum(_mpx_within(w, h, depth_size) for w, h in sizes)
-    view_mpx = sum(_mpx_within(w, h, view_size) for w, h in sizes)
-    n = len(sizes)
-    pairs = n * (n - 1) / 2 if n <= 60 else 30 * n
-    cpu = (
-        COST["keypoints"] * mpx
-        + COST["pair"] * pairs
-        + (COST["depth"] + COST["surface"]) * depth_mpx
-        + COST["texture"] * view_mpx
-    )
-    largest = max((w * h / 1e6 for w, h in sizes), default=0.0)
-    largest_depth = max((_mpx_within(w, h, depth_size) for w, h in sizes), default=0.0)
-    memory = 500 + max(60 * largest * num_threads, 260 * largest_depth + 250 * depth_mpx * 0.35)
-    return Plan(n, mpx / max(n, 1), settings.quality, num_threads, 5 + cpu / num_threads, memory)
-
-
-def _mpx_within(width: int, height: int, max_size: int) -> float:
-    scale = min(1.0, max_size / max(width, height))
-    return width * height * scale * scale / 1e6
-
-
-def quality_within(found: Gathered, settings: BuildSettings, num_threads: int, seconds: float) -> str:
-    """The best quality that is expected to fit into so many seconds (draft when none does)."""
-    for quality in ("high", "normal"):
-        if predict(found, replace(settings, quality=quality), num_threads).seconds <= seconds:
-            return quality
-    return "draft"
-
-
-def check_plan(plan: Plan, run: Run, house: Path | str) -> None:
-    """Raises InputError for a single photo and ResourceError when the memory limit is too low."""
-    if plan.num_photos < 2:
-        raise InputError(
-            "a 3D model needs at least two photos",
-            f"{plan.num_photos} usable photo was found",
-            "take 20 or more photos around the object, each overlapping the one before by two thirds",
-        )
-    if plan.memory_mb > run.memory_mb:
-        easier = {"high": "--quality normal", "normal": "--quality draft"}.get(plan.quality, "fewer photos at a time")
-        raise ResourceError(
-            f"the memory is too short: about {plan.memory_mb / 1024:.1f} GiB are needed",
-            f"the limit is {run.memory_mb / 1024:.1f} GiB",
-            f"use {easier} (needs less than half), or raise --memory; what is in {house} is kept",
-        )

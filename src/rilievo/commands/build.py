@@ -32,6 +32,7 @@ def build(
     keypoints: Literal["auto", "sift", "xfeat"] = "auto",
     max_faces: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     texture_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
+    depth_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
     common: Common = Common(),
 ) -> int:
     """Photos or a video to cameras, dense cloud, textured mesh and report.
@@ -49,8 +50,10 @@ def build(
         keypoints: auto is SIFT, with the learned pair as rescue where its weights are installed.
         max_faces: triangles of the final mesh (default: by quality).
         texture_size: largest side of the texture, px (default: by quality).
+        depth_size: longer side of the depth maps, px (default: by quality).
     """
     from rilievo import __version__, pipelines
+    from rilievo import plan as plans
     from rilievo.report import summarize
 
     if not photos:
@@ -60,10 +63,11 @@ def build(
     free_mb = psutil.virtual_memory().available / 2**20
     memory_mb = parse_megabytes(common.memory) if common.memory else 0.75 * free_mb
 
-    def announce(plan: pipelines.Plan) -> None:
+    def announce(plan: plans.Plan) -> None:
+        size = plan.settings.depth_size
         talk.say(
             f"rilievo {__version__}: {plan.num_photos} photos of about {plan.megapixels:.1f} Mpx at quality"
-            f" {plan.quality} -> {house}\n"
+            f" {plan.quality}{f', depth maps of {size} px' if size else ''} -> {house}\n"
             f"expected: about {spell_seconds(plan.seconds)} on {plan.num_threads} threads, less where work is kept from"
             f" before; {spell_megabytes(plan.memory_mb)} of memory (limit {spell_megabytes(memory_mb)})"
         )
@@ -74,15 +78,16 @@ def build(
         masks=masks,
         camera=camera,
         cameras=cameras,
-        settings=pipelines.BuildSettings(
+        settings=plans.BuildSettings(
             quality=common.quality,
             surface=surface,
             keypoints=keypoints,
             max_faces=max_faces,
             texture_size=texture_size,
             seed=common.seed,
+            depth_size=depth_size,
         ),
-        run=pipelines.Run(
+        run=plans.Run(
             num_threads=common.threads or num_cores(),
             memory_mb=memory_mb,
             max_seconds=parse_seconds(common.time_budget) if common.time_budget else None,
