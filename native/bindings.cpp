@@ -12,6 +12,7 @@ void bind_stereo(nb::module_&);
 void bind_surface(nb::module_& m);
 void bind_texture(nb::module_&);
 void bind_features(nb::module_&);
+void bind_mesh(nb::module_&);
 
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
@@ -35,4 +36,5 @@ NB_MODULE(_native, m) {
   bind_surface(m);
   bind_texture(m);
   bind_features(m);
+  bind_mesh(m);
 }

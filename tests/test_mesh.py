@@ -6,6 +6,7 @@ import pytest
 from rilievo.errors import AlignmentError, InputError
 from rilievo.stages import mesh_clean
 from rilievo.stages.mesh import SURFACES, MeshConfig, mesh_cloud
+from rilievo.stages.surface_tiles import cut_tiles
 from rilievo.types import Mesh
 from surface_scenes import sphere_cloud
 
@@ -107,7 +108,7 @@ def test_sheets_that_share_an_edge_or_a_point_are_cut_apart():
     np.testing.assert_array_equal(v[f], vertices[faces])
     butterfly = np.array([[0, 1, 2], [0, 3, 4]], np.int32)
     v, f = mesh_clean.split_nonmanifold(vertices, butterfly)
-    assert len(v) == 6
+    assert len(np.unique(f)) == 6
 
 
 def test_smoothing_takes_noise_and_leaves_volume():
@@ -125,7 +126,7 @@ def test_smoothing_takes_noise_and_leaves_volume():
 def test_components_count_pieces():
     vertices, faces = grid(2)
     both = np.concatenate([faces, faces + len(vertices)])
-    assert np.bincount(mesh_clean.components(both, 2 * len(vertices))).tolist() == [8, 8]
+    assert np.bincount(mesh_clean.components(np.concatenate([vertices, vertices]), both)).tolist() == [8, 8]
 
 
 def test_small_holes_are_filled_in_the_right_direction_and_large_ones_stay():
@@ -148,8 +149,8 @@ def test_unmeasured_surface_stays_in_holes_and_goes_at_the_rim():
     center = np.floor(vertices[faces].mean(1)[:, :2])
     inner = ((center >= 4) & (center < 6)).all(1)
     rim = center[:, 0] >= 8
-    assert not mesh_clean.touches_border(faces, inner).any()
-    np.testing.assert_array_equal(mesh_clean.touches_border(faces, inner | rim), rim)
+    assert not mesh_clean.touches_border(vertices, faces, inner).any()
+    np.testing.assert_array_equal(mesh_clean.touches_border(vertices, faces, inner | rim), rim)
 
 
 def test_gaps_in_the_points_are_marked_as_inferred():
@@ -172,12 +173,11 @@ def test_golden():
         mesh = mesh_cloud(cloud, reconstruction, config=MeshConfig(surface=surface, thinning=0.5))
         total = float(np.abs(mesh.vertices.astype(np.float64)).sum())
         answers[surface] = (len(mesh.vertices), len(mesh.faces), pytest.approx(total, abs=1e-3))
-    assert MeshConfig.version == 5
+    assert MeshConfig.version == 6
     assert answers == {"ball-pivoting": (1499, 2994, 2248.65860), "delaunay": (1499, 2994, 2248.64038)}
 
 
-def test_a_sheet_with_nothing_behind_it_does_not_vanish():
-    """Points of a flat sheet only: the empty cut must not be cheaper than the sheet."""
+def flat_sheet():
     rng = np.random.default_rng(0)
     cloud, reconstruction = sphere_cloud(4000, noise=0.0)
     flat = rng.uniform(-1, 1, (len(cloud.points), 3)).astype(np.float32)
@@ -187,5 +187,86 @@ def test_a_sheet_with_nothing_behind_it_does_not_vanish():
     offsets = np.arange(len(flat) + 1, dtype=np.int64) * 3
     views = np.tile(above.astype(np.int32), len(flat))
     sheet = dataclasses.replace(cloud, points=flat, normals=up, view_offsets=offsets, view_index=views)
-    mesh = mesh_cloud(sheet, reconstruction, config=MeshConfig(surface="delaunay", thinning=0.0))
+    return sheet, reconstruction
+
+
+def test_a_sheet_with_nothing_behind_it_does_not_vanish():
+    """Points of a flat sheet only: the empty cut must not be cheaper than the sheet."""
+    mesh = mesh_cloud(*flat_sheet(), config=MeshConfig(surface="delaunay", thinning=0.0))
     assert mesh_clean.face_areas(mesh.vertices, mesh.faces).sum() > 3.5
+
+
+def bald_sphere(num=3000, noise=0.01):
+    """A sphere whose top nobody measured."""
+    from rilievo.stages.points import select
+
+    cloud, reconstruction = sphere_cloud(num, noise=noise)
+    return select(cloud, cloud.points[:, 2] < 0.4), reconstruction
+
+
+@pytest.mark.parametrize("surface", sorted(SURFACES))
+@pytest.mark.parametrize("max_faces", [0, 1200])
+def test_watertight_on_demand(surface, max_faces):
+    import trimesh
+
+    cloud, reconstruction = bald_sphere()
+    config = MeshConfig(surface=surface, thinning=0.5, watertight=True, max_faces=max_faces)
+    mesh = mesh_cloud(cloud, reconstruction, config=config)
+    for merged in (False, True):
+        solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=merged)
+        assert solid.is_watertight and solid.is_winding_consistent
+        assert 2.5 < solid.volume < 4.5
+    assert mesh.inferred is not None
+    middle = mesh.vertices[mesh.faces].mean(1)
+    bald = (middle[:, 2] > 0.3) & (np.hypot(middle[:, 0], middle[:, 1]) < 0.5)
+    assert mesh.inferred[bald].all() and not mesh.inferred[mesh.vertices[mesh.faces].max(1)[:, 2] < 0.2].any()
+    assert not max_faces or len(mesh.faces) <= max_faces
+
+
+def test_a_watertight_ground_is_a_block():
+    import trimesh
+
+    cloud, reconstruction = flat_sheet()
+    mesh = mesh_cloud(cloud, reconstruction, config=MeshConfig(thinning=0.0, watertight=True))
+    block = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert block.is_watertight and block.volume > 0.05
+    assert block.area_faces[block.face_normals[:, 2] > 0.7].sum() > 3.5
+
+
+def test_a_prior_is_marked_as_inferred():
+    cloud, reconstruction = sphere_cloud(3000)
+    guessed = cloud.points[:, 0] > 0.5
+    mesh = mesh_cloud(dataclasses.replace(cloud, inferred=guessed), reconstruction, config=MeshConfig(thinning=0.5))
+    middle = mesh.vertices[mesh.faces].mean(1)[:, 0]
+    assert mesh.inferred is not None
+    assert mesh.inferred[middle > 0.6].all() and not mesh.inferred[middle < 0.4].any()
+
+
+def test_tiles_join_without_cracks():
+    cloud, reconstruction = sphere_cloud(8000, noise=0.003)
+    whole, tiled = (
+        mesh_cloud(cloud, reconstruction, config=MeshConfig(thinning=0.5, tile_points=points, max_hole=0))
+        for points in (0, 2000)
+    )
+    assert abs(len(tiled.faces) - len(whole.faces)) < 0.01 * len(whole.faces)
+    assert sum(len(h.vertices) for h in mesh_clean.holes(tiled)) <= sum(
+        len(h.vertices) for h in mesh_clean.holes(whole)
+    )
+    radius = np.linalg.norm(tiled.vertices, axis=1)
+    assert abs(radius.mean() - 1) < 1e-3 and np.abs(radius - 1).max() < 0.02
+
+
+def test_tiles_share_out_the_points():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.random((3000, 3)) * [100, 10, 1], np.full((500, 3), 5.0)])
+    tiles = cut_tiles(points, np.full(3500, 3.0), 400, 50)
+    owned = np.stack([tile.owns(points) for tile in tiles])
+    assert (owned.sum(0) == 1).all()
+    for tile, own in zip(tiles, owned):
+        assert own.sum() <= 400 or np.ptp(points[own], axis=0).max() == 0
+        inside = np.zeros(len(points), bool)
+        inside[tile.members] = True
+        assert inside[own].all() and inside[::50].all()
+        near = ((points > tile.low - 2.9) & (points < tile.high + 2.9)).all(1)
+        assert inside[near].all()
+    assert len(cut_tiles(points, np.full(3500, 3.0), 0, 50)) == 1

@@ -1,11 +1,11 @@
 import dataclasses
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from rilievo.stages import mesh_clean
 from rilievo.stages.mesh import MeshConfig, mesh_cloud
 from rilievo.stages.mesh_snap import snap
+from rilievo.stages.neighbours import Neighbours
 from rilievo.types import PointCloud
 from surface_scenes import sphere_cloud
 
@@ -44,7 +44,7 @@ def sheet(size, step, height):
 
 
 def snapped(vertices, faces, cloud, rounds=2):
-    return snap(vertices, faces, cloud, cKDTree(cloud.points), rounds)
+    return snap(vertices, faces, Neighbours(cloud), rounds)
 
 
 def test_a_sheet_behind_the_noise_comes_to_the_middle_of_it():

@@ -38,6 +38,14 @@ KERNELS: dict[str, str] = {
     "match_nearest": "features",
     "sift": "features",
     "ball_pivot": "balls",
+    "build_tree": "points_near",
+    "nearest_points": "points_near",
+    "snap_steps": "points_near",
+    "edge_twins": "mesh",
+    "split_fans": "mesh",
+    "join_faces": "mesh",
+    "border_loops": "mesh",
+    "simplify_mesh": "mesh",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")

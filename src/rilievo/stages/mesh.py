@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from rilievo.errors import AlignmentError, InputError
-from rilievo.stages import mesh_clean, mesh_snap
+from rilievo.stages import mesh_clean, mesh_close, mesh_snap
+from rilievo.stages.neighbours import Neighbours
 from rilievo.stages.surface_balls import ball_pivoting
 from rilievo.stages.surface_delaunay import delaunay
 from rilievo.stages.surface_poisson import poisson
@@ -20,7 +21,7 @@ from rilievo.types import Mesh, PointCloud, Reconstruction
 class MeshConfig:
     """How points become a surface."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     surface: str = "auto"
     """Method: auto, or a name in SURFACES. auto is the one that measured best."""
     max_faces: int = 1_000_000
@@ -39,11 +40,17 @@ class MeshConfig:
     """Rounds of smoothing that keep volume (0: none)."""
     snapping: int = 1
     """Rounds of pulling the surface onto the points around it, before and after simplifying (0: none)."""
+    watertight: bool = False
+    """Close the surface: what no photo shows is closed over (open scenes become a block) and marked as inferred."""
+    tile_points: int = 2_000_000
+    """Scenes with more points than this, after thinning, are solved in tiles (0: never). Bounds memory: a tile takes
+    about 0.8 GB a million of its points."""
 
 
-Surface = Callable[[PointCloud, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
+Surface = Callable[[PointCloud, np.ndarray, float, int, bool], tuple[np.ndarray, np.ndarray]]
 
-# name -> function(cloud, centers of cloud.names (n, 3) relative to cloud.origin, thinning) -> vertices, faces
+# name -> function(cloud, centers of cloud.names (n, 3) relative to cloud.origin, thinning, points in a tile, closed)
+# -> vertices, faces
 SURFACES: dict[str, Surface] = {"ball-pivoting": ball_pivoting, "delaunay": delaunay, "poisson": poisson}
 DEFAULT_SURFACE = "delaunay"
 
@@ -80,15 +87,15 @@ def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: Mes
     row = {photo: i for i, photo in enumerate(reconstruction.names)}
     centers = reconstruction.centers[[row[photo] for photo in cloud.names]].reshape(-1, 3) - cloud.origin
 
-    vertices, faces = SURFACES[name](cloud, centers, config.thinning)
+    vertices, faces = SURFACES[name](cloud, centers, config.thinning, config.tile_points, config.watertight)
     vertices, faces = mesh_clean.tidy(vertices, faces)
-    nearby = _Nearby(cloud)
-    gap = nearby.gap(vertices, faces)
-    near = gap <= config.max_inferred
-    faces, gap = faces[near], gap[near]
-    # Unmeasured surface that closes a hole stays and is marked; webs that hang on the rim are nobody's surface.
-    faces = faces[~mesh_clean.touches_border(faces, gap > config.max_gap)]
-    vertices, faces = mesh_clean.split_nonmanifold(*mesh_clean.tidy(vertices, faces))
+    near = Neighbours(cloud)
+    if config.watertight:
+        vertices, faces = mesh_close.close(vertices, faces)
+        measured = near.gap(vertices, faces) <= config.max_gap
+        vertices, faces = mesh_close.without_voids(vertices, faces, measured)
+    else:
+        vertices, faces = _trim(vertices, faces, near, config)
     vertices, faces = _drop_pieces(vertices, faces, config.min_component)
     if not len(faces):
         raise AlignmentError(
@@ -97,15 +104,17 @@ def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: Mes
             "take photos that overlap more, or try another --surface",
         )
     vertices = mesh_clean.smooth(vertices, faces, config.smoothing)
-    vertices = mesh_snap.snap(vertices, faces, cloud, nearby.tree, config.snapping)
-    vertices, faces = mesh_clean.simplify(vertices, faces, config.max_faces)
-    vertices, faces = mesh_clean.split_nonmanifold(vertices, faces)
-    vertices = mesh_snap.snap(vertices, faces, cloud, nearby.tree, config.snapping)
-    num_found = len(faces)
-    vertices, faces = mesh_clean.fill_holes(vertices, faces, config.max_hole * float(np.median(cloud.spacing)))
-    inferred = nearby.gap(vertices, faces) > config.max_gap
+    vertices = mesh_snap.snap(vertices, faces, near, config.snapping)
+    vertices, faces = mesh_clean.simplify(vertices, faces, config.max_faces, near.trust(vertices))
+    vertices = mesh_snap.snap(vertices, faces, near, config.snapping)
+    spacing, num_found = float(np.median(cloud.spacing)), len(faces)
+    if config.watertight:
+        vertices = mesh_close.part_copies(vertices, faces, 0.05 * spacing)
+    else:
+        vertices, faces = mesh_clean.fill_holes(vertices, faces, config.max_hole * spacing)
+    inferred = (near.gap(vertices, faces) > config.max_gap) | near.prior(vertices, faces)
     inferred[num_found:] = True
-    colors, confidence, sigma = nearby.attributes(vertices)
+    colors, confidence, sigma = near.attributes(vertices)
     return Mesh(
         vertices=vertices,
         faces=faces,
@@ -118,39 +127,22 @@ def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: Mes
     )
 
 
-class _Nearby:
-    """The measured points around a place."""
-
-    def __init__(self, cloud: PointCloud) -> None:
-        from scipy.spatial import cKDTree
-
-        self._cloud = cloud
-        self.tree = cKDTree(cloud.points, balanced_tree=False, compact_nodes=False)
-
-    def gap(self, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """Distance of each face's centre to the nearest point, in that point's pixel footprints."""
-        if not len(faces):
-            return np.zeros(0)
-        distance, nearest = self.tree.query(vertices[faces].mean(1))
-        return distance / self._cloud.spacing[nearest]
-
-    def attributes(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colours, confidence and sigma at vertices: means of the four nearest points, weighted by 1 / distance."""
-        cloud = self._cloud
-        k = min(4, len(cloud.points))
-        distance, nearest = self.tree.query(vertices, k=list(range(1, k + 1)))
-        weight = 1.0 / (distance + 0.25 * cloud.spacing[nearest])
-        weight /= weight.sum(1, keepdims=True)
-        colors = np.einsum("vk,vkc->vc", weight, cloud.colors[nearest].astype(np.float64))
-        confidence = (weight * cloud.confidence[nearest]).sum(1)
-        sigma = (weight * cloud.sigma[nearest]).sum(1)
-        return np.round(colors).astype(np.uint8), confidence.astype(np.float32), sigma.astype(np.float32)
+def _trim(
+    vertices: np.ndarray, faces: np.ndarray, near: Neighbours, config: MeshConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Without the surface that no point supports, as a manifold with a rim."""
+    gap = near.gap(vertices, faces)
+    kept = gap <= config.max_inferred
+    faces, gap = faces[kept], gap[kept]
+    # Unmeasured surface that closes a hole stays and is marked; webs that hang on the rim are nobody's surface.
+    faces = faces[~mesh_clean.touches_border(vertices, faces, gap > config.max_gap)]
+    return mesh_clean.split_nonmanifold(*mesh_clean.tidy(vertices, faces))
 
 
 def _drop_pieces(vertices: np.ndarray, faces: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
     """Without connected pieces that have less than this share of the area."""
     if not len(faces):
         return vertices, faces
-    label = mesh_clean.components(faces, len(vertices))
+    label = mesh_clean.components(vertices, faces)
     area = np.bincount(label, mesh_clean.face_areas(vertices, faces))
     return mesh_clean.tidy(vertices, faces[area[label] >= min_share * area.sum()])

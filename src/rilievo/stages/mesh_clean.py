@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rilievo import kernels
 from rilievo.types import Mesh
+
+# Standard deviation of the faces' normals that simplification reckons with.
+_NORMAL_NOISE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,51 +42,21 @@ def border_loops(faces: np.ndarray) -> list[np.ndarray]:
 
     Where several loops touch in a vertex they are cut apart there, so no loop visits a vertex twice.
     """
-    start, end = _border_edges(faces)
-    order = np.argsort(start, kind="stable")
-    start, end = start[order], end[order]
-    free = np.ones(len(start), bool)
-    loops: list[np.ndarray] = []
-    for seed in range(len(start)):
-        if not free[seed]:
-            continue
-        path: list[int] = []
-        place: dict[int, int] = {}
-        edge = seed
-        while True:
-            free[edge] = False
-            vertex = int(start[edge])
-            place[vertex] = len(path)
-            path.append(vertex)
-            target = int(end[edge])
-            if target in place:
-                cut = place[target]
-                loops.append(np.array(path[cut:], np.int64))
-                for vertex in path[cut:]:
-                    del place[vertex]
-                del path[cut:]
-                if not path:
-                    break
-            k = int(np.searchsorted(start, target, "left"))
-            while k < len(start) and start[k] == target and not free[k]:
-                k += 1
-            if k >= len(start) or start[k] != target:
-                break  # an open chain: the faces around it are not a manifold
-            edge = k
-    return loops
-
-
-def _border_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Directed edges without a partner, turned round: a patch that fills the hole has these edges."""
     if not len(faces):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    a = faces.astype(np.int64).ravel()
-    b = np.roll(faces, -1, 1).astype(np.int64).ravel()
-    size = int(faces.max()) + 1
-    key = np.minimum(a, b) * size + np.maximum(a, b)
-    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
-    single = counts[inverse] == 1
-    return b[single], a[single]
+        return []
+    nowhere = np.zeros((int(faces.max()) + 1, 3), np.float32)
+    offsets, vertices = kernels.border_loops(*_border_edges(faces, kernels.edge_twins(nowhere, _whole(faces))))
+    return np.split(vertices.astype(np.int64), offsets[1:-1]) if len(offsets) > 1 else []
+
+
+def _border_edges(faces: np.ndarray, twins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Directed edges without a partner, turned round: a patch that fills the hole has these edges. int32 each."""
+    face, corner = np.nonzero(twins == -1)
+    return faces[face, (corner + 1) % 3].astype(np.int32), faces[face, corner].astype(np.int32)
+
+
+def _whole(faces: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(faces, np.int32)
 
 
 def tidy(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,56 +65,45 @@ def tidy(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarra
     finite = np.asarray(np.isfinite(vertices).all(axis=1))
     good &= finite[faces].all(axis=1)
     faces = faces[good]
-    if len(faces):
-        _, first = np.unique(np.sort(faces, 1), axis=0, return_index=True)
-        faces = faces[np.sort(first)]
+    faces = faces[_first_of_each(faces, len(vertices))]
     used = np.zeros(len(vertices), bool)
     used[faces] = True
     renumber = np.cumsum(used) - 1
     return np.ascontiguousarray(vertices[used], np.float32), renumber[faces].astype(np.int32)
 
 
+def _first_of_each(faces: np.ndarray, num_vertices: int) -> np.ndarray:
+    """Ascending indices of the first face of each set of three corners."""
+    low, mid, high = np.sort(faces, 1).astype(np.int64).T
+    if num_vertices <= 1 << 21:
+        key = (low << 42) | (mid << 21) | high
+        order = np.argsort(key, kind="stable")
+        new = np.concatenate([[True], np.diff(key[order]) != 0])[: len(faces)]
+    else:
+        key = low * num_vertices + mid
+        order = np.lexsort((high, key))
+        new = np.concatenate([[True], (np.diff(key[order]) != 0) | (np.diff(high[order]) != 0)])[: len(faces)]
+    return np.sort(order[new])
+
+
 def split_nonmanifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Repeats vertices so that every edge has at most two faces and every vertex one fan of faces.
 
-    Nothing moves: sheets that met in an edge or a point just stop sharing it (Guéziec et al. 2001, cutting).
+    Nothing moves: sheets that met in an edge or a point just stop sharing it (Guéziec et al. 2001, cutting). Where
+    several sheets meet in an edge, the two faces around the same matter stay joined, so closed surfaces stay closed.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     if not len(faces):
         return vertices, faces
-    num = len(faces)
-    corner = np.arange(3 * num).reshape(num, 3)
-    a, b = faces.astype(np.int64).ravel(), np.roll(faces, -1, 1).astype(np.int64).ravel()
-    corner_a, corner_b = corner.ravel(), np.roll(corner, -1, 1).ravel()
-    forward = a < b
-    size = len(vertices)
-    key = np.minimum(a, b) * size + np.maximum(a, b)
-    order = np.argsort(key, kind="stable")
-    _, first, counts = np.unique(key[order], return_index=True, return_counts=True)
-    pair = first[counts == 2]
-    e0, e1 = order[pair], order[pair + 1]
-    opposite = forward[e0] != forward[e1]  # equal directions: the two faces are not oriented alike
-    e0, e1 = e0[opposite], e1[opposite]
-    rows = np.concatenate([corner_a[e0], corner_b[e0]])
-    columns = np.concatenate([corner_b[e1], corner_a[e1]])
-    links = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(3 * num, 3 * num))
-    _, fan = connected_components(links, directed=False)
-    _, where, fan = np.unique(fan, return_index=True, return_inverse=True)
-    return np.ascontiguousarray(vertices[faces.ravel()[where]]), fan.reshape(num, 3).astype(np.int32)
+    vertices, faces = np.ascontiguousarray(vertices, np.float32), _whole(faces)
+    faces, origin = kernels.split_fans(faces, kernels.edge_twins(vertices, faces), len(vertices))
+    return np.concatenate([vertices, vertices[origin]]), faces
 
 
-def components(faces: np.ndarray, num_vertices: int) -> np.ndarray:
-    """Number of the connected component of each face, int (f,)."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    rows = np.concatenate([faces[:, 0], faces[:, 1]])
-    columns = np.concatenate([faces[:, 1], faces[:, 2]])
-    links = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(num_vertices, num_vertices))
-    _, label = connected_components(links, directed=False)
-    return label[faces[:, 0]] if len(faces) else np.zeros(0, np.int32)
+def components(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Number of the connected component of each face (joined by edges), int (f,)."""
+    twins = kernels.edge_twins(np.ascontiguousarray(vertices, np.float32), _whole(faces))
+    _, label = np.unique(kernels.join_faces(twins, np.ones(len(faces), np.uint8)), return_inverse=True)
+    return label
 
 
 def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -158,28 +121,16 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.where(length > 0, total / np.where(length > 0, length, 1), [0.0, 0.0, 1.0]).astype(np.float32)
 
 
-def touches_border(faces: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def touches_border(vertices: np.ndarray, faces: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """bool (f,): chosen faces in a patch of chosen faces, joined by edges, that has an edge which only it uses."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     out = np.zeros(len(faces), bool)
     if not chosen.any():
         return out
-    size = int(faces.max()) + 1
-    a, b = faces.astype(np.int64).ravel(), np.roll(faces, -1, 1).astype(np.int64).ravel()
-    _, edge, counts = np.unique(np.minimum(a, b) * size + np.maximum(a, b), return_inverse=True, return_counts=True)
-    edge = edge.reshape(-1, 3)
-    open_face = (counts[edge] == 1).any(1)
-    patch = np.flatnonzero(chosen)
-    # Faces and edges as one graph: two chosen faces with a common edge are joined through it.
-    rows, columns = np.repeat(patch, 3), len(faces) + edge[patch].ravel()
-    num = len(faces) + len(counts)
-    links = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(num, num))
-    _, label = connected_components(links, directed=False)
-    bad = np.zeros(label.max() + 1, bool)
-    bad[label[patch[open_face[patch]]]] = True
-    out[patch] = bad[label[patch]]
+    twins = kernels.edge_twins(np.ascontiguousarray(vertices, np.float32), _whole(faces))
+    label = kernels.join_faces(twins, chosen.astype(np.uint8))
+    bad = np.zeros(len(faces), bool)
+    bad[label[chosen & (twins == -1).any(1)]] = True
+    out[chosen] = bad[label[chosen]]
     return out
 
 
@@ -213,7 +164,7 @@ def smooth(
         return vertices
     num = len(vertices)
     a, b = faces.ravel(), np.roll(faces, -1, 1).ravel()
-    start, end = _border_edges(faces)
+    start, end = _border_edges(faces, kernels.edge_twins(np.ascontiguousarray(vertices, np.float32), _whole(faces)))
     rows, columns = np.concatenate([a, b]), np.concatenate([b, a])
     on_border = np.zeros(num, bool)
     on_border[start] = True
@@ -233,13 +184,18 @@ def smooth(
     return p.astype(np.float32)
 
 
-def simplify(vertices: np.ndarray, faces: np.ndarray, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most about `max_faces` faces by quadric edge collapse (Garland & Heckbert 1997; fast-simplification)."""
-    import fast_simplification
+def simplify(
+    vertices: np.ndarray, faces: np.ndarray, max_faces: int, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most `max_faces` faces, as far as edges can be collapsed without joining sheets or turning faces over.
 
+    weight float64 (v,) > 0: how much the surface at a vertex counts (None: all the same). Edges must have at most two
+    faces.
+    """
     if max_faces <= 0 or len(faces) <= max_faces:
         return vertices, faces
-    reduced = fast_simplification.simplify(
-        np.array(vertices, np.float64), np.array(faces, np.int32), target_count=int(max_faces), agg=5.0
-    )
-    return tidy(np.asarray(reduced[0], np.float32), np.asarray(reduced[1], np.int32))
+    faces = _whole(faces)
+    twins = kernels.edge_twins(np.ascontiguousarray(vertices, np.float32), faces)
+    weight = np.ones(len(vertices)) if weight is None else weight
+    place, faces = kernels.simplify_mesh(vertices.astype(np.float64), faces, twins, weight, max_faces, _NORMAL_NOISE)
+    return place.astype(np.float32), faces

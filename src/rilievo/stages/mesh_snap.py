@@ -8,15 +8,11 @@ whose weights fall with the distance from the vertex and with a point's residual
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from rilievo import kernels
 from rilievo.stages import mesh_clean
-from rilievo.types import PointCloud
-
-if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+from rilievo.stages.neighbours import Neighbours
 
 # Nearest points that are looked at.
 _NEIGHBOURS = 12
@@ -39,63 +35,32 @@ _MIN_SIGMA = 0.1
 _FOLLOW = 30
 # Times that the step of the vertices around a face that would turn over is halved.
 _RETREATS = 5
-# Vertices that are looked at together: bounds memory, and has no influence on the result.
-_CHUNK = 32768
 
 
-def snap(vertices: np.ndarray, faces: np.ndarray, cloud: PointCloud, tree: cKDTree, rounds: int) -> np.ndarray:
+def snap(vertices: np.ndarray, faces: np.ndarray, near: Neighbours, rounds: int) -> np.ndarray:
     """The vertices float32 (v, 3), moved along the surface's normal onto the mean plane of the points around them.
 
-    tree: over `cloud.points`. Only points that face the way of the vertex pull it, so the two sides of a thin thing
-    stay apart; vertices with too few points go along with their neighbours; no face turns over.
+    Only points that face the way of the vertex pull it, so the two sides of a thin thing stay apart; vertices with too
+    few points go along with their neighbours; no face turns over.
     """
+    cloud = near.cloud
+    limits = np.array([_REACH, _MIN_FACING, _MIN_AGREEMENT, _MAX_STEP, _RESIDUAL, _CURVED, _MIN_SIGMA], np.float64)
     for _ in range(rounds):
-        step, held = _steps(vertices, mesh_clean.vertex_normals(vertices, faces), cloud, tree)
-        step = _follow(step, held, faces)
-        vertices = _move(vertices, faces, step)
+        step, held = kernels.snap_steps(
+            *near.tree,
+            cloud.points,
+            cloud.normals,
+            cloud.sigma,
+            cloud.confidence,
+            cloud.spacing,
+            vertices,
+            mesh_clean.vertex_normals(vertices, faces),
+            _NEIGHBOURS,
+            _MIN_POINTS,
+            limits,
+        )
+        vertices = _move(vertices, faces, _follow(step, held > 0, faces))
     return vertices
-
-
-def _steps(
-    vertices: np.ndarray, normals: np.ndarray, cloud: PointCloud, tree: cKDTree
-) -> tuple[np.ndarray, np.ndarray]:
-    """Displacement float64 (v, 3) of each vertex to the mean plane of its points, and whether it has enough of them."""
-    step, held = np.zeros(vertices.shape), np.zeros(len(vertices), bool)
-    count = min(_NEIGHBOURS, len(cloud.points))
-    for start in range(0, len(vertices), _CHUNK):
-        at = vertices[start : start + _CHUNK].astype(np.float64)
-        distance, index = tree.query(at, k=list(range(1, count + 1)))
-        spacing = cloud.spacing[index[:, 0]].astype(np.float64)[:, None]
-        toward = cloud.normals[index].astype(np.float64)
-        facing = (toward * normals[start : start + _CHUNK, None]).sum(-1) > _MIN_FACING
-        usable = facing & (distance <= _REACH * spacing)
-        sigma = np.maximum(np.nan_to_num(cloud.sigma[index].astype(np.float64), nan=np.inf), _MIN_SIGMA * spacing)
-        weight = cloud.confidence[index] * (spacing / sigma) ** 2
-        # The widest neighbour used sets the scale of the falling weight, so it adapts to the density of the points.
-        width = np.maximum(np.max(np.where(usable, distance, 0), axis=1, keepdims=True), spacing)
-        weight = weight * np.exp(-((distance / width) ** 2)) * usable
-        mean = (weight[..., None] * toward).sum(1)
-        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-30)
-        usable &= (toward * mean[:, None]).sum(-1) > _MIN_AGREEMENT
-        # On a sphere the mean plane lies too deep and the points' own planes too high by the same: half of each.
-        across = mean[:, None] + _CURVED * (toward - mean[:, None])
-        offset = ((cloud.points[index] - at[:, None]) * across).sum(-1)
-        middle = _middle(offset, usable)
-        weight = weight * usable * np.exp(-0.5 * ((offset - middle) / (_RESIDUAL * spacing)) ** 2)
-        total = weight.sum(1)
-        enough = (usable.sum(1) >= _MIN_POINTS) & (total > 0)
-        move = (weight * offset).sum(1) / np.where(enough, total, 1)
-        limit = _MAX_STEP * spacing[:, 0]
-        step[start : start + _CHUNK] = mean * np.where(enough, np.clip(move, -limit, limit), 0)[:, None]
-        held[start : start + _CHUNK] = enough
-    return step, held
-
-
-def _middle(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """The (lower) median of the usable values of each row, (v, 1); 0 where there is none."""
-    number = usable.sum(1, keepdims=True)
-    ordered = np.sort(np.where(usable, values, np.inf), axis=1)
-    return np.where(number > 0, np.take_along_axis(ordered, np.maximum(number - 1, 0) // 2, 1), 0.0)
 
 
 def _follow(step: np.ndarray, held: np.ndarray, faces: np.ndarray) -> np.ndarray:

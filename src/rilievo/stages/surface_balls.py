@@ -12,10 +12,12 @@ from rilievo.types import PointCloud
 _RADII = (1.0, 2.0, 4.0)
 
 
-def ball_pivoting(cloud: PointCloud, centers: np.ndarray, thinning: float) -> tuple[np.ndarray, np.ndarray]:
+def ball_pivoting(
+    cloud: PointCloud, centers: np.ndarray, thinning: float, max_points: int = 0, closed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Vertices float32 (v, 3) and faces int32 (f, 3): three points are joined where a ball rests on them and holds no
     other point. Nothing is smoothed and nothing is closed, so noise of the size of the balls leaves holes."""
-    del centers
+    del centers, max_points, closed
     keep, _ = thin(cloud, thinning)
     points = cloud.points[keep].astype(np.float64)
     middle = points.mean(0)

@@ -6,6 +6,7 @@ import numpy as np
 
 from rilievo import kernels
 from rilievo.stages.points import thin
+from rilievo.stages.surface_tiles import cut_tiles
 from rilievo.types import PointCloud
 
 _GRID = float(1 << 26)
@@ -22,47 +23,86 @@ _REACH = 60.0
 _QUALITY = 0.5
 # Rays of a point that are followed, spread over its views.
 _MAX_RAYS = 5
+# How far around a tile points take part, in spacings of the thinned points, and which share of those beyond.
+_OVERLAP = 30.0
+_FAR_STRIDE = 64
+# Capacity that no cut can pay; how far a closed surface's box stands off, as a share of the extent.
+_OUTSIDE = 1 << 29
+_BOX_ROOM = 0.02
 # Softness of a ray's end in spacings of the thinned points.
 _SOFTNESS = 0.5
 
 
-def delaunay(cloud: PointCloud, centers: np.ndarray, thinning: float) -> tuple[np.ndarray, np.ndarray]:
+def delaunay(
+    cloud: PointCloud, centers: np.ndarray, thinning: float, max_points: int = 0, closed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Vertices float32 (v, 3) and faces int32 (f, 3) between the space that rays crossed and the space behind points.
 
     Every point sends a ray to each photo that saw it; the tetrahedra it crosses are likely outside, the one just
     behind the point is likely inside, and the surface is the cheapest set of facets between the two. It passes through
     input points, so edges stay sharp and thin things whole; places nobody looked at have no surface of their own.
+
+    max_points: with more thinned points than that (0: never) the scene is cut into tiles that are solved one by one.
+    closed: matter ends in a box around the points, so that the surface has no rim; within one tile it is closed.
     """
     keep, counts = thin(cloud, thinning)
     along = _curve_order(cloud.points[keep])  # neighbours in space lie together in memory: the walks are twice as fast
     keep, counts = keep[along], counts[along]
-    points = cloud.points[keep].astype(np.float64)
-    low = np.minimum(points.min(0), centers.min(0))
-    scale = _GRID / max(float((np.maximum(points.max(0), centers.max(0)) - low).max()), 1e-30)
-    on_grid = np.concatenate([np.round((points - low) * scale), _CORNERS])
-    vertices, neighbours = kernels.delaunay(on_grid)
-
-    spacing = np.maximum(thinning, 1.0) * cloud.spacing[keep].astype(np.float64)
-    softness = np.maximum(_SOFTNESS * spacing, np.nan_to_num(cloud.sigma[keep].astype(np.float64)))
+    low = np.minimum(cloud.points[keep].min(0), centers.min(0)).astype(np.float64)
+    high = np.maximum(cloud.points[keep].max(0), centers.max(0))
+    scale = _GRID / max(float((high - low).max()), 1e-30)
+    on_grid = np.round((cloud.points[keep].astype(np.float64) - low) * scale)
+    spacing = scale * np.maximum(thinning, 1.0) * cloud.spacing[keep].astype(np.float64)
+    softness = np.maximum(_SOFTNESS * spacing, scale * np.nan_to_num(cloud.sigma[keep].astype(np.float64)))
     weight = np.clip(np.sqrt(counts), 1.0, 4.0)
-    offsets, views = _spread_views(cloud, keep, _MAX_RAYS)
+    eyes = np.ascontiguousarray((centers - low) * scale)
+    around = _box_around(on_grid) if closed else np.zeros((0, 3))
+    parts: list[np.ndarray] = []
+    tiles = cut_tiles(on_grid, _OVERLAP * spacing, max_points, _FAR_STRIDE)
+    for tile in tiles:
+        members = tile.members
+        offsets, views = _spread_views(cloud, keep[members], _MAX_RAYS)
+        places = np.concatenate([on_grid[members], around, _CORNERS])
+        faces = _cut(places, eyes, softness[members], weight[members], offsets, views, closed)
+        faces = faces[(faces < len(places) - len(_CORNERS)).all(1)]
+        if len(tiles) > 1:
+            faces = faces[tile.owns(places[faces].sum(1) / 3)]
+        whole = np.concatenate([members, len(keep) + np.arange(len(around))])
+        parts.append(whole[faces].astype(np.int32))
+    extra = (around / scale + low).astype(np.float32)
+    return np.concatenate([cloud.points[keep], extra]), np.concatenate(parts)
+
+
+def _cut(
+    places: np.ndarray,
+    eyes: np.ndarray,
+    softness: np.ndarray,
+    weight: np.ndarray,
+    offsets: np.ndarray,
+    views: np.ndarray,
+    closed: bool,
+) -> np.ndarray:
+    """Faces int32 (f, 3) of the cheapest surface; the last four places are the corners around all."""
+    vertices, neighbours = kernels.delaunay(places)
     capacities, terminals = kernels.visibility_capacities(
-        on_grid,
-        vertices,
-        neighbours,
-        np.ascontiguousarray((centers - low) * scale),
-        softness * scale,
-        weight,
-        offsets,
-        views,
-        _BEHIND,
-        _REACH,
-        _QUALITY,
-        _UNIT,
+        places, vertices, neighbours, eyes, softness, weight, offsets, views, _BEHIND, _REACH, _QUALITY, _UNIT
     )
+    if closed:
+        # Space at the box's corners is rather outside, so that nothing reaches there that does not rest on points.
+        highest = vertices.max(1)
+        terminals = terminals + np.where(highest >= len(softness), np.int32(_UNIT), np.int32(0))
+        terminals[highest >= len(places) - len(_CORNERS)] = _OUTSIDE
     outside, _ = kernels.min_cut(neighbours, capacities, terminals)
-    faces = _facets(vertices, neighbours, outside)
-    return cloud.points[keep], faces[(faces < len(points)).all(1)]
+    del capacities, terminals
+    return _facets(vertices, neighbours, outside)
+
+
+def _box_around(places: np.ndarray) -> np.ndarray:
+    """The corners (8, 3), on the grid, of a box a little larger than the points."""
+    low, high = places.min(0), places.max(0)
+    room = np.ceil(_BOX_ROOM * float((high - low).max()) + 1)
+    ends = np.stack([low - room, high + room])
+    return np.array([[ends[i, 0], ends[j, 1], ends[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 
 
 def _curve_order(points: np.ndarray) -> np.ndarray:

@@ -13,7 +13,9 @@ from rilievo.types import PointCloud
 _MAX_DEPTH = 12
 
 
-def poisson(cloud: PointCloud, centers: np.ndarray, thinning: float) -> tuple[np.ndarray, np.ndarray]:
+def poisson(
+    cloud: PointCloud, centers: np.ndarray, thinning: float, max_points: int = 0, closed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Vertices float32 (v, 3), faces int32 (f, 3) of the closed surface whose indicator function fits the normals best.
 
     The octree is as deep as one and a half pixel footprints ask for. The solver runs on one thread: with more, its
@@ -23,7 +25,7 @@ def poisson(cloud: PointCloud, centers: np.ndarray, thinning: float) -> tuple[np
     import cv2  # noqa: F401  # before pycolmap: the other order breaks cv2's PNG writer
     import pycolmap
 
-    del centers
+    del centers, max_points, closed
     keep, _ = thin(cloud, thinning)
     points, normals = cloud.points[keep], cloud.normals[keep]
     low, high = np.percentile(points, [0.5, 99.5], axis=0)
