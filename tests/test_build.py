@@ -200,3 +200,20 @@ def test_export_writes_files_that_exist(tiny_house, tmp_path, format, capsys):
     assert files
     for file in files:
         assert Path(file).stat().st_size > 0
+
+
+def test_a_watertight_model_is_asked_for_on_the_command_line(tiny, tiny_house, tmp_path, capsys):
+    import trimesh
+
+    house = tmp_path / "house"
+    shutil.copytree(tiny_house, house)
+    options = ("--quality", "draft", "--threads", "2", "--quiet")
+    assert run_cli("build", tiny / "photos", "-o", house, "--watertight", *options) == 0
+    before, after = (Project(h, create=False).named("mesh") for h in (tiny_house, house))
+    # Vertices on texture seams are repeated: by place they are one.
+    solid = trimesh.Trimesh(after.vertices, after.faces, process=False)
+    solid.merge_vertices(merge_tex=True, merge_norm=True)
+    assert solid.is_watertight
+    assert solid.volume > 0
+    assert after.inferred.mean() > before.inferred.mean()
+    assert names_of(house)["cloud"] == names_of(tiny_house)["cloud"]

@@ -322,7 +322,9 @@ def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, setting
 
     project, scene = chain.project, sparse.reconstruction
     view_size, texture_size, max_faces = TEXTURE_PRESETS[settings.quality]
-    config = mesh.MeshConfig(surface=settings.surface, max_faces=settings.max_faces or max_faces)
+    config = mesh.MeshConfig(
+        surface=settings.surface, max_faces=settings.max_faces or max_faces, watertight=settings.watertight
+    )
     surface = chain.one(
         "surface",
         config,

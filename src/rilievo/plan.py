@@ -27,6 +27,7 @@ class BuildSettings:
     texture_size: int | None = None
     seed: int = 0
     depth_size: int | None = None
+    watertight: bool = False
 
 
 @dataclass(frozen=True)

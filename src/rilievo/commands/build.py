@@ -33,6 +33,7 @@ def build(
     max_faces: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     texture_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
     depth_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
+    watertight: bool = False,
     common: Common = Common(),
 ) -> int:
     """Photos or a video to cameras, dense cloud, textured mesh and report.
@@ -51,6 +52,7 @@ def build(
         max_faces: triangles of the final mesh (default: by quality).
         texture_size: largest side of the texture, px (default: by quality).
         depth_size: longer side of the depth maps, px (default: by quality).
+        watertight: close the surface everywhere, e.g. for 3D printing; what no photo saw is marked as inferred.
     """
     from rilievo import __version__, pipelines
     from rilievo import plan as plans
@@ -86,6 +88,7 @@ def build(
             texture_size=texture_size,
             seed=common.seed,
             depth_size=depth_size,
+            watertight=watertight,
         ),
         run=plans.Run(
             num_threads=common.threads or num_cores(),
