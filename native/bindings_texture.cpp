@@ -25,6 +25,13 @@ Pinhole pinhole(double fx, double fy, double cx, double cy, int64_t width, int64
   return {fx, fy, cx, cy, width, height};
 }
 
+void require_offsets(const In<int64_t, nb::ndim<1>>& offsets, size_t rows) {
+  const size_t n = offsets.shape(0);
+  require(n >= 1 && offsets.data()[0] == 0 && offsets.data()[n - 1] == static_cast<int64_t>(rows),
+          "offsets must run from 0 to the number of rows");
+  for (size_t f = 0; f + 1 < n; ++f) require(offsets.data()[f] <= offsets.data()[f + 1], "offsets must not fall");
+}
+
 template <typename A, typename B>
 void same_size(const A& a, const B& b, const char* message) {
   require(a.shape(0) == b.shape(0) && a.shape(1) == b.shape(1), message);
@@ -94,6 +101,37 @@ void bind_texture(nb::module_& m) {
       nb::arg("cy"), nb::arg("pixels").noconvert(), nb::arg("mask").noconvert(), nb::arg("sharpness").noconvert(),
       nb::arg("depth").noconvert(), nb::arg("front").noconvert(), nb::arg("back").noconvert(),
       nb::arg("face_index").noconvert(), nb::arg("min_cos"));
+  m.def(
+      "reject_colors",
+      [](In<int64_t, nb::ndim<1>> offsets, Floats3 colors, double tolerance) {
+        require_offsets(offsets, colors.shape(0));
+        require(tolerance > 0, "tolerance must be above 0");
+        std::vector<uint8_t> out;
+        {
+          nb::gil_scoped_release release;
+          out = rilievo::reject_colors(offsets.data(), static_cast<int64_t>(offsets.shape(0)) - 1, colors.data(), tolerance);
+        }
+        return to_numpy(std::move(out), {colors.shape(0)});
+      },
+      nb::arg("offsets").noconvert(), nb::arg("colors").noconvert(), nb::arg("tolerance"));
+  m.def(
+      "merge_patches",
+      [](In<int64_t, nb::ndim<1>> offsets, In<int32_t, nb::ndim<1>> labels, In<float, nb::ndim<1>> costs,
+         Faces neighbors, In<int32_t, nb::ndim<1>> chosen, int64_t most, double worth) {
+        const size_t n = neighbors.shape(0);
+        require(offsets.shape(0) == n + 1 && chosen.shape(0) == n, "offsets must have one more entry than neighbors");
+        require(labels.shape(0) == costs.shape(0), "labels and costs must be equally long");
+        require_offsets(offsets, labels.shape(0));
+        std::vector<int32_t> merged;
+        {
+          nb::gil_scoped_release release;
+          merged = rilievo::merge_patches(offsets.data(), labels.data(), costs.data(), static_cast<int64_t>(n),
+                                          neighbors.data(), chosen.data(), most, worth);
+        }
+        return to_numpy(std::move(merged), {n});
+      },
+      nb::arg("offsets").noconvert(), nb::arg("labels").noconvert(), nb::arg("costs").noconvert(),
+      nb::arg("neighbors").noconvert(), nb::arg("chosen").noconvert(), nb::arg("most"), nb::arg("worth"));
   m.def(
       "label_faces",
       [](In<int64_t, nb::ndim<1>> offsets, In<int32_t, nb::ndim<1>> labels, In<float, nb::ndim<1>> costs,

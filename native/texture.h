@@ -33,6 +33,11 @@ void score_faces(const float* vertices_cam, int64_t num_vertices, const int32_t*
 std::vector<int32_t> label_faces(const int64_t* offsets, const int32_t* labels, const float* costs, int64_t num_faces,
                                  const int32_t* neighbors, const float* weights, int iterations);
 
+// texture_merge.cpp
+std::vector<uint8_t> reject_colors(const int64_t* offsets, int64_t num_faces, const float* colors, double tolerance);
+std::vector<int32_t> merge_patches(const int64_t* offsets, const int32_t* labels, const float* costs, int64_t num_faces,
+                                   const int32_t* neighbors, const int32_t* chosen, int64_t most, double worth);
+
 // texture_pack.cpp
 struct Packed {
   std::vector<int32_t> shift;  // num_charts 2: what to add to the corners of a chart

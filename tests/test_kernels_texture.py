@@ -229,6 +229,66 @@ def test_labels_survive_rubbish():
     assert len(kernels.label_faces(np.zeros(1, np.int64), *nothing, 3)) == 0
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000))
+def test_merging_equals_twin_and_leaves_fewer_patches(seed):
+    offsets, labels, costs, neighbors, weights = problem(seed, n=6, num_labels=4)
+    best = [labels[a + np.argmin(costs[a:b])] if b > a else -1 for a, b in itertools.pairwise(offsets)]
+    chosen = np.array(best, np.int32)
+    native, reference = both("merge_patches")
+    given_ = (offsets, labels, costs, neighbors, chosen, 5, 1.5)
+    merged = native(*given_)
+    assert np.array_equal(merged, reference(*given_))
+    energy(merged, offsets, labels, costs, neighbors, weights)  # every face has a label of its own list
+    from rilievo.stages.unwrap import connected_patches
+
+    assert connected_patches(neighbors, merged).max() < connected_patches(neighbors, chosen).max()
+    assert np.array_equal(native(*given_[:5], 0, 1.5), chosen)
+
+
+def test_merging_survives_rubbish():
+    offsets, labels, costs, neighbors, _ = problem(0)
+    costs = costs.copy()
+    costs[::3] = np.nan
+    chosen = np.full(len(neighbors), 2**31 - 1, np.int32)
+    assert len(kernels.merge_patches(offsets, labels, costs, neighbors + np.int32(7), chosen, 9, np.nan)) == len(chosen)
+    with pytest.raises(ValueError, match="offsets"):
+        kernels.merge_patches(offsets, labels, costs, neighbors[:-1], chosen, 9, 1.0)
+    with pytest.raises(ValueError, match="equally long"):
+        kernels.merge_patches(offsets, labels, costs[:-1], neighbors, chosen, 9, 1.0)
+    with pytest.raises(ValueError, match="fall"):
+        falling = np.concatenate([offsets[:1], offsets[-2:0:-1], offsets[-1:]])
+        kernels.merge_patches(falling, labels, costs, neighbors, chosen, 9, 1.0)
+    none = np.zeros(0, np.int32)
+    empty = np.zeros(1, np.int64), none, np.zeros(0, np.float32), np.zeros((0, 3), np.int32), none
+    assert len(kernels.merge_patches(*empty, 9, 1.0)) == 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_rejecting_colours_equals_twin(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 9, 60)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    colors = rng.normal(120, 8, (offsets[-1], 3)) + rng.choice([0, 70], (offsets[-1], 1), p=[0.8, 0.2])
+    native, reference = both("reject_colors")
+    found = native(offsets, colors.astype(np.float32), 10.0)
+    assert np.array_equal(found, reference(offsets, colors.astype(np.float32), 10.0)) and found.any()
+
+
+def test_rejecting_colours_survives_rubbish():
+    offsets = np.array([0, 4, 4, 8], np.int64)
+    colors = np.full((8, 3), 9, np.float32)
+    colors[1], colors[6] = np.nan, np.inf
+    assert not kernels.reject_colors(offsets, colors, 5.0).any()
+    assert len(kernels.reject_colors(np.zeros(1, np.int64), colors[:0], 5.0)) == 0
+    for bad in (offsets[:-1], offsets[::-1].copy(), offsets[:0]):
+        with pytest.raises(ValueError, match="offsets"):
+            kernels.reject_colors(bad, colors, 5.0)
+    with pytest.raises(ValueError, match="tolerance"):
+        kernels.reject_colors(offsets, colors, np.nan)
+
+
 def charts(seed: int, n: int = 30) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     middle = rng.uniform(-100, 100, (n, 1, 1, 2))
@@ -362,7 +422,9 @@ def test_same_bytes_with_one_and_two_threads():
         patch = np.zeros(len(corners), np.int32)
         kernels.blend_seams(texture, owner, patch, xy, patch, shift[:, 0].copy(), 20.0)
         kernels.fill_gutters(texture, owner, 3)
-        results.append((index, depth, values, texture))
+        offsets = np.arange(0, 3 * len(faces) + 1, 3, dtype=np.int64)
+        odd = kernels.reject_colors(offsets, vertices * np.float32(50), 5.0)
+        results.append((index, depth, values, texture, odd))
     kernels.set_num_threads(0)
     for a, b in zip(*results):
         assert a.tobytes() == b.tobytes()

@@ -136,7 +136,7 @@ def test_something_that_only_one_photo_shows_is_left_out(world):
     stained = dict(views)
     name = "03.jpg"
     pixels = views[name].pixels.copy()
-    pixels[50:110, 70:130] = (250, 0, 250)
+    pixels[50:110, 70:130] = np.random.default_rng(0).choice([0, 250], (60, 60, 1)) * np.array([1, 0, 1])
     stained[name] = replace(views[name], pixels=pixels)
     many = {**stained, **{f"b{n}": photograph(mesh, c) for n, c in standpoints(13).items()}}
     kept = texture(mesh, many.__getitem__, list(many), config=TextureConfig(remove_outliers=False))
@@ -220,17 +220,19 @@ def test_the_answer_belongs_to_the_version(world):
     """When this fails because the method changed, bump `TextureConfig.version` and take over the new answer."""
     mesh, views = world
     out = texture(mesh, views.__getitem__, list(views))
-    assert TextureConfig.version == 2
-    assert out.texture.shape == (512, 384, 3)
-    assert np.abs(np.bincount(out.face_view + 1) - [576, 983, 914, 968, 951, 967, 965, 974, 958]).max() <= 3
-    assert np.abs(out.texture.reshape(-1, 3).mean(0) - [113.39, 126.29, 125.81]).max() < 0.2
+    assert TextureConfig.version == 3
+    assert out.texture.shape == (352, 384, 3)
+    assert np.abs(np.bincount(out.face_view + 1) - [576, 1047, 464, 1177, 564, 1024, 1091, 424, 1121]).max() <= 3
+    assert np.abs(out.texture.reshape(-1, 3).mean(0) - [112.87, 126.83, 126.31]).max() < 0.2
 
 
-def test_each_photo_is_loaded_twice_and_alone(world):
+def test_photos_are_loaded_once_where_memory_allows_and_twice_where_not(world):
     mesh, views = world
-    calls = []
-    texture(mesh, lambda n: calls.append(n) or views[n], list(views))
-    assert calls[:8] == list(views) and sorted(calls[8:]) == list(views)
+    for megapixels, expected in ((1.0, list(views)), (0.0, 2 * list(views)), (0.1, list(views) + list(views)[3:])):
+        calls = []
+        config = TextureConfig(keep_megapixels=megapixels)
+        texture(mesh, lambda n, calls=calls: calls.append(n) or views[n], list(views), config=config)
+        assert calls == expected
 
 
 def test_a_far_origin_changes_nothing(world):
@@ -323,11 +325,12 @@ def ratings(color: np.ndarray) -> Ratings:
 def test_exposure_factors_are_recovered_in_spite_of_outliers():
     rng = np.random.default_rng(0)
     truth = np.exp(rng.normal(0, 0.2, (6, 3)))
-    truth /= np.exp(np.log(truth).mean(0))
     color = rng.uniform(40, 120, (400, 1, 3)) * truth
     color[rng.random((400, 6)) < 0.1] = 200
     gains = equalize_exposure(ratings(color), 6)
-    assert np.abs(gains * truth - 1).max() < 0.02
+    product = gains * truth  # the same for all photos: one factor for the whole is not known
+    assert np.abs(product / product.mean(0) - 1).max() < 0.02
+    assert np.abs(np.median(np.log(gains), axis=0)).max() < 1e-9  # most photos are left as they are
 
 
 def test_outliers_are_found_and_honest_colours_are_not():

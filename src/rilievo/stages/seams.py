@@ -217,7 +217,7 @@ def blend_seams(
     a0, b0 = _ends(unwrapped, seams.face0, seams.side0, swap=False)
     a1, b1 = _ends(unwrapped, seams.face1, seams.side1, swap=True)
     length = np.maximum(np.linalg.norm(b0 - a0, axis=1), np.linalg.norm(b1 - a1, axis=1))
-    count = np.clip(np.ceil(length), 1, 200).astype(np.int64)
+    count = np.clip(np.ceil(length / 2), 1, 200).astype(np.int64)  # one each two texels: the strip is wider
     edge = np.repeat(np.arange(len(count)), count)
     start = np.cumsum(count) - count
     t = ((np.arange(len(edge)) - start[edge] + 0.5) / count[edge])[:, None].astype(np.float32)

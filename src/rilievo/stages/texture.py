@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,7 +11,6 @@ import numpy as np
 
 from rilievo import kernels
 from rilievo.errors import AlignmentError, InputError
-from rilievo.geometry import transform
 from rilievo.stages import seams as seam
 from rilievo.stages.unwrap import (
     UNWRAPPERS,
@@ -20,22 +20,32 @@ from rilievo.stages.unwrap import (
     flat_directions,
     split_long_edges,
 )
-from rilievo.stages.view_choice import choose_views, equalize_exposure, find_outliers, join_ratings, rate_view
-from rilievo.types import Camera, Mesh, View
+from rilievo.stages.view_choice import (
+    Placed,
+    Rating,
+    choose_views,
+    equalize_exposure,
+    find_outliers,
+    from_camera,
+    join_ratings,
+    lay_unseen,
+    rate_view,
+)
+from rilievo.types import Mesh, View
 
 
 @dataclass(frozen=True)
 class TextureConfig:
     """Settings of `texture`."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     unwrap: str = "views"
     """How the surface is cut: views (cut-outs of the photos, sharp and fast) or xatlas (by shape, slow)."""
     max_texture_size: int = 4096
     """Width and height that the texture may have, texels (at most 8192). It is smaller when the photos give less."""
-    padding: int = 4
+    padding: int = 2
     """Texels kept free around each piece of surface."""
-    smoothness: float = 0.6
+    smoothness: float = 0.9
     """How much a seam may cost in quality of the photo: higher gives fewer and longer seams."""
     max_angle_deg: float = 80.0
     """Photos that see a face at a flatter angle are not used for it."""
@@ -45,14 +55,10 @@ class TextureConfig:
     """Bring the photos to one exposure and white balance first."""
     blend_radius: int = 16
     """Width of the strip beside a seam in which the colours are made to meet, texels."""
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """Where a photo stands; its pixels are loaded when they are needed."""
-
-    camera: Camera
-    cam_from_world: np.ndarray
+    rating_size: int = 1000
+    """Largest side of the photos when the faces are rated, pixels; their colours come from the whole photo."""
+    keep_megapixels: float = 100.0
+    """Photos kept in memory between rating and copying, so that they need not be read twice (3 MB a megapixel)."""
 
 
 def texture(
@@ -60,8 +66,9 @@ def texture(
 ) -> Mesh:
     """The mesh with `uvs`, `texture`, `face_view` and `names`; vertices on seams are repeated and large faces split.
 
-    load(name) gives an undistorted photo (PINHOLE camera). It is called twice for each name, one at a time: first to
-    rate the faces, then to copy the pixels of those that were chosen.
+    load(name) gives an undistorted photo (PINHOLE camera). It is called for each name, one at a time (from another
+    thread), to rate the faces, and again to copy the pixels of those that were chosen, unless `keep_megapixels` allows
+    keeping them until then.
     Raises InputError for a mesh without faces, a photo with distortion or an unknown unwrapper, AlignmentError when no
     photo shows any of the mesh, ResourceError when the charts do not fit in the texture.
     """
@@ -73,15 +80,15 @@ def texture(
     mesh = split_long_edges(mesh)
     size = int(np.clip(config.max_texture_size, 64, 8192))
     min_cos = float(np.cos(np.deg2rad(config.max_angle_deg)))
-    placed: list[_Placed] = []
-    parts = []
-    for name in names:
-        view = load(name)
+    placed: list[Placed] = []
+    parts: list[Rating] = []
+    shelf = _Shelf(load, config.keep_megapixels)
+    for name, view in zip(names, shelf.each(names)):
         if view.camera.model not in ("PINHOLE", "SIMPLE_PINHOLE"):
             raise InputError(f"{name} cannot be used as texture", f"its camera has distortion ({view.camera.model})")
-        placed.append(_Placed(view.camera, view.cam_from_world))
-        parts.append(rate_view(mesh, view, min_cos=min_cos))
-    if not any(len(p[0]) for p in parts):
+        placed.append(Placed(view.camera, view.cam_from_world))
+        parts.append(rate_view(mesh, view, min_cos=min_cos, size=config.rating_size))
+    if not any(len(p.face) for p in parts):
         why = f"none of the {len(placed)} photos shows any face from its front"
         raise AlignmentError("the mesh cannot be textured", why, "are the mesh and the cameras in the same frame?")
     ratings = join_ratings(parts, len(mesh.faces))
@@ -89,25 +96,57 @@ def texture(
     outlier = find_outliers(ratings, gains) if config.remove_outliers else np.zeros(len(ratings.face), bool)
     neighbors, sides = face_neighbors(mesh.faces)
     face_view = choose_views(mesh, ratings, outlier, neighbors, smoothness=config.smoothness)
-    seen = face_view >= 0
 
-    label, corner_image, image_sizes = _image_corners(mesh, placed, face_view, neighbors)
+    chart_view, face_view = lay_unseen(mesh, placed, face_view, neighbors, size=config.rating_size)
+    seen = face_view >= 0
+    label, corner_image, image_sizes = _image_corners(mesh, placed, chart_view, neighbors)
     patch = connected_patches(neighbors, label)
     unwrapped = UNWRAPPERS[config.unwrap](
         mesh.vertices, mesh.faces, patch, label, corner_image, image_sizes, max_size=size, padding=config.padding
     )
-    owner = _texel_owners(unwrapped)
+    owner = _texel_owners(unwrapped, seen)
     image = np.zeros((unwrapped.height, unwrapped.width, 3), np.uint8)
-    for i, name in enumerate(names):
+    chosen = [i for i in range(len(names)) if (face_view == i).any()]
+    for i, view in zip(chosen, shelf.each([names[i] for i in chosen])):
         selected = np.flatnonzero(face_view == i).astype(np.int32)
-        if len(selected):
-            _bake(image, owner, unwrapped, mesh, selected, corner_image, load(name), i, gains[i])
+        _bake(image, owner, unwrapped, mesh, selected, corner_image, view, i, gains[i])
     border = seam.find_seams(neighbors, sides, patch)
     seam.level_seams(image, owner, unwrapped, mesh.faces, patch, border, seen)
     seam.fill_unseen(image, owner, unwrapped, mesh.faces, seen)
     seam.blend_seams(image, owner, unwrapped, mesh.faces, patch, border, seen, radius=config.blend_radius)
     kernels.fill_gutters(image, owner, 2 * config.padding)
     return _assemble(mesh, unwrapped, image, face_view, names)
+
+
+class _Shelf:
+    """Photos one after the other, the next one loaded while the one before is worked on; kept for the second round as
+    far as `keep_megapixels` goes."""
+
+    def __init__(self, load: Callable[[str], View], keep_megapixels: float) -> None:
+        self._load, self._room = load, keep_megapixels * 1e6
+        self._kept: dict[str, View] = {}
+
+    def _get(self, name: str) -> View:
+        if name in self._kept:
+            return self._kept[name]
+        view = self._load(name)
+        pixels = view.pixels.shape[0] * view.pixels.shape[1]
+        if pixels <= self._room:
+            self._room -= pixels
+            self._kept[name] = view
+        return view
+
+    def each(self, names: Sequence[str]) -> Iterator[View]:
+        """The photos of these names in order."""
+        if not names:
+            return
+        with ThreadPoolExecutor(1) as loader:
+            coming = loader.submit(self._get, names[0])
+            for following in [*names[1:], None]:
+                view = coming.result()
+                if following is not None:
+                    coming = loader.submit(self._get, following)
+                yield view
 
 
 def texture_facts(mesh: Mesh) -> dict[str, Any]:
@@ -131,12 +170,12 @@ def texture_facts(mesh: Mesh) -> dict[str, Any]:
 
 
 def _image_corners(
-    mesh: Mesh, placed: list[_Placed], face_view: np.ndarray, neighbors: np.ndarray
+    mesh: Mesh, placed: list[Placed], chart_view: np.ndarray, neighbors: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Label int (f,), corners in the photo float32 (f, 3, 2), and sizes int (n + 6, 2) of the labels' photos.
 
-    Faces without a photo are laid flat along an axis (labels n to n + 5), at a quarter of the usual resolution: their
-    colours will be smooth.
+    Faces that no photo lays out (chart_view -1) are laid flat along an axis (labels n to n + 5), at a quarter of the
+    usual resolution: their colours will be smooth.
     """
     n = len(placed)
     x = mesh.vertices.astype(np.float64)[mesh.faces]
@@ -145,13 +184,13 @@ def _image_corners(
     sizes = np.zeros((n + 6, 2), np.int64)
     for i, view in enumerate(placed):
         sizes[i] = view.camera.width, view.camera.height
-        rows = face_view == i
+        rows = chart_view == i
         if rows.any():
-            c = transform(view.cam_from_world, x[rows].reshape(-1, 3) + mesh.origin)
+            c = from_camera(view, x[rows].reshape(-1, 3), mesh.origin)
             focal, center = [view.camera.fx, view.camera.fy], [view.camera.cx, view.camera.cy]
             corner[rows] = (c[:, :2] / c[:, 2:] * focal + center).reshape(-1, 3, 2)
-    unseen = face_view < 0
-    label = face_view.astype(np.int64)
+    unseen = chart_view < 0
+    label = chart_view.astype(np.int64)
     if unseen.any():
         u, v = corner[~unseen, 1] - corner[~unseen, 0], corner[~unseen, 2] - corner[~unseen, 0]
         pixels = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum()
@@ -163,10 +202,12 @@ def _image_corners(
     return label, corner.astype(np.float32), sizes
 
 
-def _texel_owners(unwrapped: Unwrapped) -> np.ndarray:
-    """The face that each texel belongs to, int32 (h, w), with a margin of two texels; -1 outside."""
+def _texel_owners(unwrapped: Unwrapped, seen: np.ndarray) -> np.ndarray:
+    """The face that each texel belongs to, int32 (h, w), with a margin of two texels; -1 outside. Where faces lie over
+    each other, one that a photo shows wins."""
     flat = unwrapped.corner_xy.reshape(-1, 2)
-    corners = np.concatenate([flat, np.ones((len(flat), 1), np.float32)], 1)
+    depth = np.repeat(np.where(seen, np.float32(1), np.float32(2)), 3)[:, None]
+    corners = np.concatenate([flat * depth, depth], 1)
     own = np.arange(len(flat), dtype=np.int32).reshape(-1, 3)
     owner, _ = kernels.rasterize_mesh(corners, own, 1.0, 1.0, 0.0, 0.0, unwrapped.width, unwrapped.height)
     return kernels.grow_owner(owner, 2)
@@ -199,8 +240,8 @@ def _bake(
         xy = corner_image[selected] * scale
         corner = np.concatenate([xy, np.ones((*xy.shape[:2], 1))], 2)
     else:
-        x = mesh.vertices.astype(np.float64)[mesh.faces[selected]].reshape(-1, 3) + mesh.origin
-        corner = (transform(view.cam_from_world, x) @ view.camera.K.T).reshape(-1, 3, 3)
+        x = mesh.vertices[mesh.faces[selected]].reshape(-1, 3)
+        corner = (from_camera(view, x, mesh.origin) @ view.camera.K.T).reshape(-1, 3, 3)
         corner[..., :2] *= scale
     kernels.bake_faces(
         image, owner, unwrapped.corner_xy, selected, corner.astype(np.float32), np.ascontiguousarray(pixels)

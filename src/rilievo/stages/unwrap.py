@@ -17,7 +17,8 @@ from rilievo import kernels
 from rilievo.errors import ResourceError
 from rilievo.types import Mesh
 
-BLOCK = 4  # charts are placed on a grid of this many texels
+BLOCK = 2  # charts are placed on a grid of this many texels
+FILL = 0.72  # share of the texture that charts may be expected to fill
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,51 @@ def face_neighbors(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return neighbor.reshape(f, 3), side.reshape(f, 3)
 
 
-def split_long_edges(mesh: Mesh, *, share: float = 0.12, min_faces: int = 20_000) -> Mesh:
+def split_long_edges(mesh: Mesh, *, share: float = 0.12, min_faces: int = 20_000, max_growth: float = 0.08) -> Mesh:
     """The mesh with long edges halved until none is longer than the edges of `share` times as many equal triangles.
 
     A face takes its colours from one photo that shows all of it: a wall of two triangles would fit in none. Edges are
-    split for both of their faces, so no gaps open. min_faces: the number of faces that counts for smaller meshes.
+    split for both of their faces, so no gaps open, the longest first. min_faces: the number of faces that counts for
+    smaller meshes. max_growth: the mesh may have this share more faces than before (or than min_faces), no more.
     """
+    num = len(mesh.faces)
+    most = num + int(max_growth * num) + (4 * min_faces if num < min_faces else 0)
     corner = mesh.vertices.astype(np.float64)[mesh.faces]
     area = float(np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1).sum()) / 2
-    longest = np.sqrt(area / (0.43 * share * max(len(mesh.faces), min_faces)))
+    goal = np.sqrt(area / (0.43 * share * max(num, min_faces)))
+    squares = ((np.roll(corner, -1, axis=1) - corner) ** 2).sum(-1)
+    active = (squares > goal**2).any(1)  # every face of a long edge has it
+    if not active.any():
+        return mesh
+    rest = np.flatnonzero(~active)
+    inferred = mesh.inferred
+    work = replace(mesh, faces=mesh.faces[active], inferred=None if inferred is None else inferred[active])
+    longest = float(np.sqrt(squares.max()))
+    while longest > goal:
+        longest = max(longest / 1.4, goal)
+        split = _split(work, longest, most - len(rest))
+        if split is None:
+            break
+        work = split
+    together = np.concatenate([mesh.faces[rest], work.faces])
+    if inferred is not None and work.inferred is not None:
+        inferred = np.concatenate([inferred[rest], work.inferred])
+    return replace(work, faces=together, inferred=inferred)
+
+
+def _split(mesh: Mesh, longest: float, most: int) -> Mesh | None:
+    """The mesh without edges longer than `longest`; None when it would have more than `most` faces."""
     for _ in range(30):
         x = mesh.vertices.astype(np.float64)
-        ends = np.sort(np.stack([mesh.faces, np.roll(mesh.faces, -1, axis=1)], -1).reshape(-1, 2), axis=1)
-        long = np.linalg.norm(x[ends[:, 0]] - x[ends[:, 1]], axis=1) > longest
+        tail, head = mesh.faces.ravel(), np.roll(mesh.faces, -1, axis=1).ravel()
+        long = ((x[tail] - x[head]) ** 2).sum(1) > longest**2
         if not long.any():
             break
-        key = ends[:, 0].astype(np.int64) * len(x) + ends[:, 1]
-        cut, index = np.unique(key[long], return_inverse=True)
-        middle = np.full(len(key), -1, np.int64)
+        if len(mesh.faces) + long.sum() > most:
+            return None
+        low, high = np.minimum(tail[long], head[long]), np.maximum(tail[long], head[long])
+        cut, index = np.unique(low.astype(np.int64) * len(x) + high, return_inverse=True)
+        middle = np.full(len(tail), -1, np.int64)
         middle[long] = len(x) + index
         mesh = _halve(mesh, np.stack([cut // len(x), cut % len(x)], 1), middle.reshape(-1, 3))
     return mesh
@@ -189,11 +217,11 @@ def unwrap_views(
         if width == 0:
             u, v = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
             area = float(np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum(dtype=np.float64)) / 2
-            if scale == 1.0 and area > 0.7 * max_size**2:
-                scale = float(np.sqrt(0.7 * max_size**2 / area))
+            if scale == 1.0 and area > FILL * max_size**2:
+                scale = float(np.sqrt(FILL * max_size**2 / area))
                 continue
             box = np.maximum(np.ptp(corner, axis=1).max(0, initial=1), 1)
-            width = _multiple(max(np.sqrt(area / 0.65), box[0]) + 2 * padding, 64, max_size)
+            width = _multiple(max(np.sqrt(area / FILL), box[0]) + 2 * padding, 64, max_size)
         shift, height = kernels.pack_charts(corner, patch, num_patches, width, padding, BLOCK)
         if height < 0 or height > max_size:
             if width < max_size:
@@ -212,7 +240,7 @@ def unwrap_views(
         return Unwrapped(
             corner_xy,
             width,
-            _multiple(height, 64, max_size),
+            _multiple(height, 16, max_size),
             corner_vertex.reshape(-1, 3).astype(np.int32),
             (keys % len(vertices)).astype(np.int32),
             scales,

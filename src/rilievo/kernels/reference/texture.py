@@ -157,64 +157,6 @@ def label_faces(
     return np.array([own[f][pick[f]] if pick[f] >= 0 else -1 for f in range(n)], np.int32).reshape(n)
 
 
-def pack_charts(
-    corner_xy: np.ndarray, chart_of_face: np.ndarray, num_charts: int, width: int, padding: int, block: int
-) -> tuple[np.ndarray, int]:
-    """Whole-texel shifts int32 (num_charts, 2) that put the charts beside each other, and the height they take.
-
-    corner_xy: float32 (f, 3, 2).  Outlines are kept on a grid of `block` texels, with `padding` texels free around
-    them. The height is -1 when a chart is wider than `width`. Levy et al. 2002, section 4.
-    """
-    outlines: list[tuple[np.ndarray, np.ndarray, int, int]] = []
-    nothing = np.zeros(0, np.int64)
-    for chart in range(num_charts):
-        triangles = corner_xy[chart_of_face == chart].astype(np.float64)
-        if not len(triangles):
-            outlines.append((nothing, nothing, 0, 0))
-            continue
-        low, high = triangles.min((0, 1)), triangles.max((0, 1))
-        x0, y0 = int(np.floor(low[0])) - padding, int(np.floor(low[1])) - padding
-        columns = (int(np.ceil(high[0])) + padding - x0 + block - 1) // block
-        under, over = np.full(columns, 2**31 - 1, np.int64), np.zeros(columns, np.int64)
-        for t in triangles - [x0, y0]:
-            i0, i1 = (int(v / block) for v in (t[:, 0].min() - padding, t[:, 0].max() + padding))
-            for i in range(min(max(i0, 0), columns - 1), min(max(i1, 0), columns - 1) + 1):
-                a, b = i * block - padding, (i + 1) * block + padding
-                ys = [t[k, 1] for k in range(3) if a <= t[k, 0] <= b]
-                for k in range(3):
-                    p, q = t[k], t[(k + 1) % 3]
-                    ys += [
-                        p[1] + (s - p[0]) / (q[0] - p[0]) * (q[1] - p[1]) for s in (a, b) if (p[0] - s) * (q[0] - s) < 0
-                    ]
-                if ys:
-                    under[i] = min(under[i], int(max(0.0, np.floor((min(ys) - padding) / block))))
-                    over[i] = max(over[i], int(np.ceil((max(ys) + padding) / block)))
-        outlines.append((under, over, x0, y0))
-    heights = np.array([o[1].max(initial=0) for o in outlines], np.int64)
-    columns = max(1, width // block)
-    horizon = np.zeros(columns, np.int64)
-    shift, top = np.zeros((num_charts, 2), np.int32), 0
-    for chart in np.argsort(-heights, kind="stable"):
-        under, over, x0, y0 = outlines[chart]
-        n = len(under)
-        if n == 0:
-            continue
-        if n > columns:
-            return shift, -1
-        used = over > 0
-        best = (2**62, 0, 0)
-        for at in range(columns - n + 1):
-            room = horizon[at : at + n]
-            row = max(0, int((room - under)[used].max(initial=0)))
-            cost = int((row + under - room)[used].sum()) + (row + int(heights[chart])) * n
-            best = min(best, (cost, at, row))
-        _, at, row = best
-        horizon[at : at + n][used] = row + over[used]
-        shift[chart] = at * block - x0, row * block - y0
-        top = max(top, (row + int(heights[chart])) * block)
-    return shift, top
-
-
 def grow_owner(owner: np.ndarray, radius: int) -> np.ndarray:
     """Free texels (-1) within `radius` steps of an owned one get its owner, side neighbours before diagonal ones."""
     grown = owner.copy()
