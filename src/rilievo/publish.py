@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from rilievo.codec import content_id
 from rilievo.gather import Gathered
 from rilievo.project import Project, explain_os_errors
 from rilievo.types import Camera, Mesh, Reconstruction
+
+if TYPE_CHECKING:
+    from rilievo.stages.faults import Fault
 
 PICTURE_SIZE = (960, 720)
 
@@ -70,6 +73,7 @@ def write_report(
     scene: Reconstruction = project.named("cameras")
     mesh: Mesh = project.named("mesh")
     accounts = project.read()["accounts"]
+    small = {p.name: _thumbnail(found, p.name) for p in found.photos[:400]}
     facts = report.build_report(
         version=__version__,
         settings=settings,
@@ -82,13 +86,34 @@ def write_report(
         boundary_lengths=[loop.length for loop in holes(project.get(project.read()["made_from"]["surface"][0]))],
         texture_facts=texture_facts(mesh),
         stages=[{"stage": stage, **account} for stage, account in accounts.items()],
+        faults=_faults(project, found, features, scene, small),
     )
     folder = project.root / "export"
     pictures = take_pictures(scene, mesh, lambda name, size: found.load_view(scene, name, size).pixels)
-    thumbnails = {p.name: report_page.to_jpeg(_thumbnail(found, p.name), 75) for p in found.photos[:400]}
+    thumbnails = {name: report_page.to_jpeg(pixels, 75) for name, pixels in small.items()}
     page = report_page.render_page(facts, scene, pictures, thumbnails, project.root.resolve().name)
     _replace(folder / "report.html", page)
     _replace(folder / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
+
+
+def _faults(
+    project: Project,
+    found: Gathered,
+    features: Mapping[str, str],
+    scene: Reconstruction,
+    small: Mapping[str, np.ndarray],
+) -> dict[str, tuple[Fault, ...]]:
+    """What is wrong with single photos; without keypoints (cameras that were given) what the rest tells."""
+    from rilievo.stages.faults import find_faults
+
+    matches = [project.get(i) for i in project.read()["made_from"].get("matches", [])] if features else []
+    return find_faults(
+        found.photos,
+        {name: project.get(i) for name, i in features.items()},
+        matches,
+        scene,
+        brightness={name: float(np.median(pixels)) for name, pixels in small.items()},
+    )
 
 
 def _replace(path: Path, text: str) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rilievo.types import Features, Mesh, Photo, PointCloud, Reconstruction
 
+if TYPE_CHECKING:
+    from rilievo.stages.faults import Fault
+
 
 def photo_rows(
-    photos: Sequence[Photo], features: Mapping[str, int], reconstruction: Reconstruction
+    photos: Sequence[Photo],
+    features: Mapping[str, int],
+    reconstruction: Reconstruction,
+    faults: Mapping[str, Sequence[Fault]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row a photo: placed or why not, keypoints, observations, mean reprojection error (px), blur (px)."""
+    """One row a photo: placed or why not, keypoints, observations, mean reprojection error (px), blur (px), faults."""
     index = {name: i for i, name in enumerate(reconstruction.names)}
     num_observations = np.bincount(reconstruction.obs_photo, minlength=len(index))
     error = np.bincount(
@@ -32,6 +39,7 @@ def photo_rows(
             "num_keypoints": features.get(photo.name, 0),
             "num_observations": 0,
             "reprojection_error_px": None,
+            "faults": [{**asdict(f), "value": _round(f.value, 3)} for f in (faults or {}).get(photo.name, ())],
         }
         if i is not None:
             row["num_observations"] = int(num_observations[i])
@@ -106,10 +114,11 @@ def build_report(
     boundary_lengths: Sequence[float],
     texture_facts: Mapping[str, Any],
     stages: Sequence[Mapping[str, Any]],
+    faults: Mapping[str, Sequence[Fault]] | None = None,
 ) -> dict[str, Any]:
     """Everything a reader or a program wants to know of a result (the content of report.json)."""
     gsd = median_gsd(reconstruction)
-    rows = photo_rows(photos, num_keypoints, reconstruction)
+    rows = photo_rows(photos, num_keypoints, reconstruction, faults)
     placed = sum(row["placed"] for row in rows)
     counts = np.bincount(reconstruction.obs_point, minlength=len(reconstruction.points))
     report: dict[str, Any] = {
@@ -183,7 +192,35 @@ def list_warnings(report: Mapping[str, Any]) -> list[str]:
         warnings.append(f"{100 * mesh['inferred_share']:.0f} % of the surface was not measured by any photo (inferred)")
     if cloud["num_points"] and cloud["share_seen_by_3"] < 0.5:
         warnings.append("less than half of the surface was seen by three photos or more")
-    blurred = [row["name"] for row in photos["list"] if (row["blur_px"] or 0) > 3]
+    return warnings + list_faults(photos["list"])
+
+
+# kind of fault -> what a warning says of several photos that have it
+FAULTS = {
+    "mirrored": "are mirrored",
+    "dark": "are nearly black",
+    "blur": "are blurred",
+    "exposure": "are much lighter or darker than the others",
+    "tint": "have another white balance than the others",
+    "focal": "have a wrong focal length in EXIF",
+    "alone": "show nothing that the other photos show",
+}
+
+
+def list_faults(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One warning a photo for each kind of fault, or one for all where more than two photos have it. What needs no
+    action (a photo that is turned) is left to the photo's own row."""
+    warnings = []
+    for kind, several in FAULTS.items():
+        found = [(row["name"], f) for row in rows for f in row["faults"] if f["kind"] == kind]
+        if 0 < len(found) <= 2:
+            warnings += [f"{name} {f['text']}: {f['hint']}" for name, f in found]
+        elif found:
+            names = ", ".join(name for name, _ in found[:5]) + (" ..." if len(found) > 5 else "")
+            worst = max((f for _, f in found), key=lambda f: abs(f["value"] or 0))
+            warnings.append(f"{len(found)} photos {several}: {names} (the most: {worst['text']}); {worst['hint']}")
+    faulty = {row["name"] for row in rows for f in row["faults"] if f["kind"] == "blur"}
+    blurred = [row["name"] for row in rows if (row["blur_px"] or 0) > 3 and row["name"] not in faulty]
     if blurred:
         warnings.append(f"{len(blurred)} photos are blurred by more than 3 px: {', '.join(blurred[:5])}")
     return warnings

@@ -132,6 +132,7 @@ def _photos(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
         state = (
             '<span class="good">placed</span>' if row["placed"] else f'<span class="bad">{escape(row["reason"])}</span>'
         )
+        state += "".join(f'<br><span class="note">{escape(f["text"])}</span>' for f in row.get("faults", []))
         picture = _img(thumbnails[row["name"]], row["name"]) if row["name"] in thumbnails else ""
         error = "" if row["reprojection_error_px"] is None else f"{row['reprojection_error_px']:.2f}"
         blur = "" if row["blur_px"] is None else f"{row['blur_px']:.1f}"

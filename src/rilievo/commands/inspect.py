@@ -68,41 +68,53 @@ def why(
         )
     row = dict(rows[found[0]])
     row.update(evidence(project, found[0]))
-    state = "was placed" if row["placed"] else "was not placed"
-    lines = [f"{row['name']} {state}" + (f": {row['reason']}" if row.get("reason") else "")]
-    if "num_keypoints" in row:
-        lines.append(f"keypoints {row['num_keypoints']}, used for the cameras {row['num_observations']}")
-        lines.append(f"blur {row['blur_px']} px, reprojection error {row['reprojection_error_px']} px")
-    for partner in row.get("partners", [])[:8]:
-        lines.append(f"  {partner['name']}: {partner['verified']} verified of {partner['raw']} matches")
-    if row.get("hint"):
-        lines.append(f"hint: {row['hint']}")
-    print_result(row, common.json, "\n".join(lines))
+    print_result(row, common.json, explain(row))
     return 0
 
 
+def explain(row: dict[str, Any]) -> str:
+    """All that is known about a photo, for a terminal: evidence, what is wrong with it, what to do."""
+    faults = row.get("faults", [])
+    lines = row.get("diagnosis", "").splitlines()
+    if not lines:
+        state = "was placed" if row["placed"] else "was not placed"
+        lines = [f"{row['name']} {state}" + (f": {row['reason']}" if row.get("reason") else "")]
+    hints = [f["hint"] for f in faults if f["hint"]]
+    if any(f["kind"] in ("mirrored", "dark", "blur", "alone") for f in faults):
+        lines = [line for line in lines if not line.startswith("hint: ")]  # the fault is the reason
+    elif row.get("hint") and not any(line.startswith("hint: ") for line in lines) and not row["placed"]:
+        hints.append(row["hint"])
+    lines[1:1] = [f"it {f['text']}" for f in faults]
+    return "\n".join([*lines, *(f"hint: {hint}" for hint in hints)])
+
+
 def evidence(project: Project, name: str) -> dict[str, Any]:
-    """The photos that match a photo best, and what would help it, from the project's stored matches."""
+    """From the project's stored results: the photos that match a photo best (`partners`), and the diagnosis as text.
+    Empty where the photo never got as far as matching."""
+    from rilievo.stages.diagnose import diagnose
+
     content = project.read()
-    if "cameras" not in content.get("names", {}) or not content.get("made_from", {}).get("matches"):
+    made_from = content.get("made_from", {})
+    if "cameras" not in content.get("names", {}) or not made_from.get("matches"):
         return {}
-    matches = [project.get(object_id) for object_id in content["made_from"]["matches"]]
-    placed = set(project.named("cameras").names)
+    photos = [project.get(i) for i in made_from["photos"]]
+    if name not in {p.name for p in photos} or len(made_from.get("keypoints", ())) != len(photos):
+        return {}
+    features = {p.name: project.get(i) for p, i in zip(photos, made_from["keypoints"])}
+    matches = [project.get(i) for i in made_from["matches"]]
+    scene = project.named("cameras")
     partners = []
     for value in matches:
         for k, name0 in enumerate(value.names0):
             if name in (name0, value.name1):
                 other = value.name1 if name == name0 else name0
                 verified = int(value.offsets[k + 1] - value.offsets[k])
-                partners.append(
-                    {"name": other, "raw": int(value.num_raw[k]), "verified": verified, "placed": other in placed}
-                )
+                placed = other in scene.names
+                partners.append({"name": other, "raw": int(value.num_raw[k]), "verified": verified, "placed": placed})
     partners.sort(key=lambda p: (-p["verified"], -p["raw"], p["name"]))
-    hint = ""
-    if name not in placed and partners:
-        best = next((p["name"] for p in partners if p["placed"]), partners[0]["name"])
-        hint = f"take two sharp photos from places between {name} and {best}"
-    return {"partners": partners, "hint": hint}
+    text = diagnose(name, photos, features, matches, scene)
+    hint = next((line.removeprefix("hint: ") for line in text.splitlines() if line.startswith("hint: ")), "")
+    return {"partners": partners, "diagnosis": text, "hint": hint}
 
 
 def clean(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()) -> int:

@@ -26,8 +26,8 @@ def unplaced_reason(
 ) -> str:
     """One sentence: why `photo` is not among the `placed` ones."""
     inside = set(placed)
-    best_raw, counts = _partners(photo.name, matches)
-    blurred = _blurred(photo, photos)
+    best_raw, counts = partners(photo.name, matches)
+    blurred = is_blurred(photo, photos)
     tail = f"; it is blurred ({photo.blur_px:.1f} px)" if blurred and photo.blur_px else ""
     strong = {name: n for name, n in counts.items() if n >= MIN_PAIR_MATCHES}
     if not strong:
@@ -80,7 +80,7 @@ def diagnose(
     """
     by_name = {p.name: p for p in photos}
     item = by_name[photo]
-    raw, counts = _partners(photo, matches)
+    raw, counts = partners(photo, matches)
     placed = reconstruction.names if reconstruction is not None else ()
     lines = []
     if photo in placed and reconstruction is not None:
@@ -114,7 +114,7 @@ def diagnose(
 
 def _hint(photo: Photo, photos: Sequence[Photo], counts: Mapping[str, int], placed: set[str]) -> str:
     """What would help."""
-    if _blurred(photo, photos):
+    if is_blurred(photo, photos):
         return "take it again with a steadier hand or a shorter exposure"
     names = sorted(p.name for p in photos)
     strong = [n for n in sorted(counts, key=lambda n: (-counts[n], n)) if counts[n] > 0]
@@ -144,7 +144,7 @@ def no_model_error(
     )
     most, name0, name1 = found[0][:3] if found else (0, "", "")
     if most < MIN_PAIR_MATCHES:
-        blurred = sum(_blurred(p, photos) for p in photos)
+        blurred = sum(is_blurred(p, photos) for p in photos)
         best = f"; the best pair is {name0} and {name1} with {most}" if most else ""
         soft = f"; {blurred} of the photos are blurred" if blurred else ""
         keypoints = int(np.median([len(features[n].keypoints) for n in names if n in features] or [0]))
@@ -224,7 +224,7 @@ def _parallax_deg(
     return parallax_deg(x[0], x[1] * camera.fx / cameras[name1][1].fx, camera.fx, known_focal=known)
 
 
-def _partners(name: str, matches: Sequence[Matches]) -> tuple[dict[str, int], dict[str, int]]:
+def partners(name: str, matches: Sequence[Matches]) -> tuple[dict[str, int], dict[str, int]]:
     """(raw matches, verified matches) of one photo by partner; partners with none of a kind are left out of it."""
     raw: dict[str, int] = {}
     verified: dict[str, int] = {}
@@ -238,7 +238,7 @@ def _partners(name: str, matches: Sequence[Matches]) -> tuple[dict[str, int], di
     return raw, verified
 
 
-def _blurred(photo: Photo, photos: Sequence[Photo]) -> bool:
+def is_blurred(photo: Photo, photos: Sequence[Photo]) -> bool:
     blurs = [p.blur_px for p in photos if p.blur_px is not None]
     return (
         photo.blur_px is not None
