@@ -116,9 +116,11 @@ Counter zeros(int64_t n) {
   return out;
 }
 
+constexpr int32_t kMost = 1 << 28;
+
 // Sums of integers do not depend on the order in which threads add. Saturates far below overflow.
 void add(std::atomic<int32_t>& to, double amount) {
-  if (to.load(std::memory_order_relaxed) < (1 << 28))
+  if (to.load(std::memory_order_relaxed) < kMost)
     to.fetch_add(static_cast<int32_t>(std::lround(amount)), std::memory_order_relaxed);
 }
 
@@ -233,19 +235,21 @@ bool circumsphere(const double* a, const double* b, const double* c, const doubl
   return std::isfinite(radius) && radius > 0;
 }
 
-// Cosine of the angle between a face and the sphere around its tetrahedron: 1 for a small face on a large sphere.
-double face_cosine(const Rays& mesh, int64_t t, int face) {
+// Cosines of the angles between the faces and the sphere around a tetrahedron: 1 for a small face on a large sphere.
+void face_cosines(const Rays& mesh, int64_t t, float* cosines) {
   const int32_t* v = mesh.vertices + 4 * t;
   const double* p[4];
   for (int i = 0; i < 4; ++i) p[i] = mesh.points + 3 * int64_t(v[i]);
   double center[3], radius;
-  if (!circumsphere(p[0], p[1], p[2], p[3], center, radius)) return -1;
-  const double *a = p[kFace[face][0]], *b = p[kFace[face][1]], *c = p[kFace[face][2]];
-  double u[3], w[3], n[3], height = 0, norm = 0;
-  for (int k = 0; k < 3; ++k) u[k] = b[k] - a[k], w[k] = c[k] - a[k];
-  n[0] = u[1] * w[2] - u[2] * w[1], n[1] = u[2] * w[0] - u[0] * w[2], n[2] = u[0] * w[1] - u[1] * w[0];
-  for (int k = 0; k < 3; ++k) height -= n[k] * (center[k] - a[k]), norm += n[k] * n[k];
-  return std::clamp(height / (std::sqrt(norm) * radius + 1e-300), -1.0, 1.0);
+  if (!circumsphere(p[0], p[1], p[2], p[3], center, radius)) return std::fill(cosines, cosines + 4, -1.0f);
+  for (int face = 0; face < 4; ++face) {
+    const double *a = p[kFace[face][0]], *b = p[kFace[face][1]], *c = p[kFace[face][2]];
+    double u[3], w[3], n[3], height = 0, norm = 0;
+    for (int k = 0; k < 3; ++k) u[k] = b[k] - a[k], w[k] = c[k] - a[k];
+    n[0] = u[1] * w[2] - u[2] * w[1], n[1] = u[2] * w[0] - u[0] * w[2], n[2] = u[0] * w[1] - u[1] * w[0];
+    for (int k = 0; k < 3; ++k) height -= n[k] * (center[k] - a[k]), norm += n[k] * n[k];
+    cosines[face] = static_cast<float>(std::clamp(height / (std::sqrt(norm) * radius + 1e-300), -1.0, 1.0));
+  }
 }
 
 }  // namespace
@@ -258,21 +262,31 @@ Capacities visibility_capacities(const Rays& mesh, double behind, double reach, 
     Star star;
     for (int64_t v = begin; v < end; ++v) cast_rays(mesh, any_tet, v, behind, reach, unit, star, edges, source, sink);
   });
+  any_tet = {};
+  std::vector<float> cosines;
+  if (quality > 0) cosines.resize(static_cast<size_t>(4 * mesh.num_tets));
+  if (quality > 0)
+    parallel_ranges(mesh.num_tets, 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) face_cosines(mesh, t, &cosines[static_cast<size_t>(4 * t)]);
+    });
+  const auto total = [](const Counter& counter, size_t at) {  // the cap makes the sum free of the order of adding
+    return std::min(counter[at].load(std::memory_order_relaxed), kMost);
+  };
   Capacities out;
   out.edges.resize(static_cast<size_t>(4 * mesh.num_tets));
   out.terminals.resize(static_cast<size_t>(mesh.num_tets));
   parallel_ranges(mesh.num_tets, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const auto at = static_cast<size_t>(t);
-      out.terminals[at] = source[at].load(std::memory_order_relaxed) - sink[at].load(std::memory_order_relaxed);
+      out.terminals[at] = total(source, at) - total(sink, at);
       for (int i = 0; i < 4; ++i) {
         const int64_t nb = mesh.neighbours[4 * t + i];
         if (nb < 0) continue;
-        int32_t capacity = edges[4 * at + static_cast<size_t>(i)].load(std::memory_order_relaxed);
+        int32_t capacity = total(edges, 4 * at + static_cast<size_t>(i));
         if (quality > 0) {
           int door = 0;
           while (door < 3 && mesh.neighbours[4 * nb + door] != t) ++door;
-          const double worst = std::min(face_cosine(mesh, t, i), face_cosine(mesh, nb, door));
+          const double worst = std::min(cosines[4 * at + static_cast<size_t>(i)], cosines[static_cast<size_t>(4 * nb + door)]);
           capacity += static_cast<int32_t>(std::lround(quality * unit * (1 - worst)));
         }
         out.edges[4 * at + static_cast<size_t>(i)] = capacity;

@@ -123,6 +123,23 @@ def test_smoothing_takes_noise_and_leaves_volume():
     np.testing.assert_allclose(mesh_clean.smooth(flat, square, 3)[:, 2], 0)
 
 
+def test_flipped_faces_are_put_right():
+    vertices, faces = grid(12)
+    folded = vertices.copy()
+    inner = [4 * 13 + 5, 8 * 13 + 8]
+    folded[inner, 0] += [1.4, -1.5]  # over the next vertex: faces there lie upside down
+    assert mesh_clean.flipped(folded, faces).sum() >= 3
+    out = mesh_clean.unfold(folded, faces)
+    assert not mesh_clean.flipped(out, faces).any()
+    p = out[faces].astype(float)
+    assert (np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])[:, 2] > 0).all()
+    np.testing.assert_array_equal(out[:26], vertices[:26])
+    assert mesh_clean.unfold(vertices, faces) is vertices
+    ball = np.asarray([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    tetrahedron = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]], np.int32)
+    assert not mesh_clean.flipped(ball, tetrahedron).any()
+
+
 def test_components_count_pieces():
     vertices, faces = grid(2)
     both = np.concatenate([faces, faces + len(vertices)])
@@ -173,7 +190,7 @@ def test_golden():
         mesh = mesh_cloud(cloud, reconstruction, config=MeshConfig(surface=surface, thinning=0.5))
         total = float(np.abs(mesh.vertices.astype(np.float64)).sum())
         answers[surface] = (len(mesh.vertices), len(mesh.faces), pytest.approx(total, abs=1e-3))
-    assert MeshConfig.version == 6
+    assert MeshConfig.version == 7
     assert answers == {"ball-pivoting": (1499, 2994, 2248.65860), "delaunay": (1499, 2994, 2248.64038)}
 
 

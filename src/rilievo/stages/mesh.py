@@ -21,7 +21,7 @@ from rilievo.types import Mesh, PointCloud, Reconstruction
 class MeshConfig:
     """How points become a surface."""
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     surface: str = "auto"
     """Method: auto, or a name in SURFACES. auto is the one that measured best."""
     max_faces: int = 1_000_000
@@ -104,9 +104,9 @@ def mesh_cloud(cloud: PointCloud, reconstruction: Reconstruction, *, config: Mes
             "take photos that overlap more, or try another --surface",
         )
     vertices = mesh_clean.smooth(vertices, faces, config.smoothing)
-    vertices = mesh_snap.snap(vertices, faces, near, config.snapping)
+    vertices = mesh_clean.unfold(mesh_snap.snap(vertices, faces, near, config.snapping), faces)
     vertices, faces = mesh_clean.simplify(vertices, faces, config.max_faces, near.trust(vertices))
-    vertices = mesh_snap.snap(vertices, faces, near, config.snapping)
+    vertices = mesh_clean.unfold(mesh_snap.snap(vertices, faces, near, config.snapping), faces)
     spacing, num_found = float(np.median(cloud.spacing)), len(faces)
     if config.watertight:
         vertices = mesh_close.part_copies(vertices, faces, 0.05 * spacing)

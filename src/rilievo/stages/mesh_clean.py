@@ -14,6 +14,11 @@ from rilievo.types import Mesh
 
 # Standard deviation of the faces' normals that simplification reckons with.
 _NORMAL_NOISE = 0.05
+# A face is flipped when its normal's cosine with that of its surroundings is below this, and these agree this much.
+_FLIPPED, _COHERENT = 0.0, 0.8
+_UNFOLDINGS = 12
+# Faces this many rings around flipped ones are looked at while they are put right.
+_UNFOLD_RINGS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +187,48 @@ def smooth(
             mean[lonely] = p[lonely]
             p = p + step * (mean - p)
     return p.astype(np.float32)
+
+
+def flipped(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """bool (f,): faces whose normal is against that of the faces around them, where those agree with each other."""
+    p = vertices[faces].astype(np.float64)
+    normal = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+    size = np.linalg.norm(normal, axis=1)
+    columns = np.concatenate([normal, size[:, None]], 1)
+    at_vertex = np.stack([np.bincount(faces.ravel(), np.repeat(c, 3), len(vertices)) for c in columns.T], 1)
+    around = at_vertex[faces].sum(1) - 3 * columns
+    agreed = np.linalg.norm(around[:, :3], axis=1)
+    against = (around[:, :3] * normal).sum(1) < _FLIPPED * agreed * size
+    return against & (agreed > _COHERENT * around[:, 3])
+
+
+def unfold(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The vertices float32 (v, 3), those of flipped faces moved to the middle of their neighbours, again and again."""
+    from scipy.sparse import csr_matrix
+
+    touched = np.zeros(len(vertices), bool)
+    touched[faces[flipped(vertices, faces)]] = True
+    if not touched.any():
+        return vertices
+    for _ in range(_UNFOLD_RINGS):
+        near = touched[faces].any(1)
+        touched[faces[near]] = True
+    used, local = np.unique(faces[near], return_inverse=True)
+    local = local.reshape(-1, 3)
+    place = vertices[used].astype(np.float64)
+    a, b = local.ravel(), np.roll(local, -1, 1).ravel()
+    ends = (np.concatenate([a, b]), np.concatenate([b, a]))
+    links = csr_matrix((np.ones(len(ends[0])), ends), shape=(len(used), len(used)))
+    links.data[:] = 1.0
+    for _ in range(_UNFOLDINGS):
+        corners = np.unique(local[flipped(place, local)])
+        if not len(corners):
+            break
+        rows = links[corners]
+        place[corners] = (rows @ place) / np.asarray(rows.sum(1)).reshape(-1, 1)
+    vertices = vertices.copy()
+    vertices[used] = place.astype(np.float32)
+    return vertices
 
 
 def simplify(

@@ -26,9 +26,10 @@ _MAX_RAYS = 5
 # How far around a tile points take part, in spacings of the thinned points, and which share of those beyond.
 _OVERLAP = 30.0
 _FAR_STRIDE = 64
-# Capacity that no cut can pay; how far a closed surface's box stands off, as a share of the extent.
+# Capacity that no cut can pay; how far a closed surface's box stands off, as a share of the extent
+# and in the points' softness (more than _BEHIND, else what lies behind points would be outside the box).
 _OUTSIDE = 1 << 29
-_BOX_ROOM = 0.02
+_BOX_ROOM, _BOX_BEHIND = 0.02, 4.0
 # Softness of a ray's end in spacings of the thinned points.
 _SOFTNESS = 0.5
 
@@ -56,7 +57,7 @@ def delaunay(
     softness = np.maximum(_SOFTNESS * spacing, scale * np.nan_to_num(cloud.sigma[keep].astype(np.float64)))
     weight = np.clip(np.sqrt(counts), 1.0, 4.0)
     eyes = np.ascontiguousarray((centers - low) * scale)
-    around = _box_around(on_grid) if closed else np.zeros((0, 3))
+    around = _box_around(on_grid, _BOX_BEHIND * float(np.median(softness))) if closed else np.zeros((0, 3))
     parts: list[np.ndarray] = []
     tiles = cut_tiles(on_grid, _OVERLAP * spacing, max_points, _FAR_STRIDE)
     for tile in tiles:
@@ -97,10 +98,10 @@ def _cut(
     return _facets(vertices, neighbours, outside)
 
 
-def _box_around(places: np.ndarray) -> np.ndarray:
-    """The corners (8, 3), on the grid, of a box a little larger than the points."""
+def _box_around(places: np.ndarray, least: float) -> np.ndarray:
+    """The corners (8, 3), on the grid, of a box larger than the points: by a share of their extent, and by `least`."""
     low, high = places.min(0), places.max(0)
-    room = np.ceil(_BOX_ROOM * float((high - low).max()) + 1)
+    room = np.ceil(max(_BOX_ROOM * float((high - low).max()), least)) + 1
     ends = np.stack([low - room, high + room])
     return np.array([[ends[i, 0], ends[j, 1], ends[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 
