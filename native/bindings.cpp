@@ -13,6 +13,7 @@ void bind_surface(nb::module_& m);
 void bind_texture(nb::module_&);
 void bind_features(nb::module_&);
 void bind_mesh(nb::module_&);
+void bind_refine(nb::module_&);
 
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
@@ -37,4 +38,5 @@ NB_MODULE(_native, m) {
   bind_texture(m);
   bind_features(m);
   bind_mesh(m);
+  bind_refine(m);
 }

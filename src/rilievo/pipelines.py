@@ -317,8 +317,8 @@ class StoredMaps:
 
 
 def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, settings: BuildSettings) -> str:
-    """Surface from the cloud, then texture from the photos."""
-    from rilievo.stages import mesh, texture
+    """Surface from the cloud, at quality high refined by the photos, then texture from the photos."""
+    from rilievo.stages import mesh, refine, texture
 
     project, scene = chain.project, sparse.reconstruction
     view_size, texture_size, max_faces = TEXTURE_PRESETS[settings.quality]
@@ -333,11 +333,22 @@ def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, setting
     )
     paint = texture.TextureConfig(max_texture_size=settings.texture_size or texture_size)
     views = [content_id(view_size), *(place_id(scene, found, name) for name in scene.names)]
+
+    def load(name: str) -> View:
+        return found.load_view(scene, name, view_size)
+
+    if settings.quality == "high":
+        finer = refine.RefineConfig(max_faces=config.max_faces)
+        coarse = surface
+        surface = chain.one(
+            "refine",
+            finer,
+            [coarse, *views],
+            lambda: refine.refine_mesh(project.get(coarse), load, scene.names, scene, config=finer),
+        )
     return chain.one(
         "texture",
         paint,
         [surface, *views],
-        lambda: texture.texture(
-            project.get(surface), lambda name: found.load_view(scene, name, view_size), scene.names, config=paint
-        ),
+        lambda: texture.texture(project.get(surface), load, scene.names, config=paint),
     )

@@ -141,8 +141,8 @@ def check_keypoints() -> None:
 
 
 def check_dense() -> None:
-    """Depth maps, cloud, surface, texture and picture."""
-    from rilievo.stages import depth, depth_filter, mesh, points, render, texture
+    """Depth maps, cloud, surface, its refinement, texture and picture."""
+    from rilievo.stages import depth, depth_filter, mesh, points, refine, render, texture
 
     views = small_views()
     by_name = {v.name: v for v in views}
@@ -181,6 +181,7 @@ def check_dense() -> None:
 
     cloud = points.fuse(Maps())
     surface = mesh.mesh_cloud(cloud, small_reconstruction(views), config=mesh.MeshConfig(max_faces=2000))
+    surface = refine.refine_mesh(surface, lambda n: by_name[n], names, small_reconstruction(views))
     painted = texture.texture(surface, lambda n: by_name[n], names, config=texture.TextureConfig(max_texture_size=512))
     render.render_mesh(painted, views[0].camera, views[0].cam_from_world)
 

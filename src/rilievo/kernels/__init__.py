@@ -48,6 +48,9 @@ KERNELS: dict[str, str] = {
     "join_faces": "mesh",
     "border_loops": "mesh",
     "simplify_mesh": "mesh",
+    "warp_surface": "refine",
+    "compare_warped": "refine",
+    "collect_pixels": "refine",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
