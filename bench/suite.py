@@ -125,6 +125,20 @@ def _center_mm(report: dict[str, Any], scores: dict[str, Any], usage: dict[str, 
     return 1000 * value if value is not None and find(scores, "cameras", "unit") == "m" else None
 
 
+def _depth_rate(report: dict[str, Any], scores: dict[str, Any], usage: dict[str, float]) -> float | None:
+    """Mpx of depth maps a CPU second of all that makes them."""
+    from rilievo.stages.depth import DepthConfig
+
+    used = [s.get("cpu_seconds") for s in report.get("stages", []) if str(s.get("stage", "")).startswith("depth")]
+    settings, rows = report.get("settings", {}), find(report, "photos", "list")
+    if not used or None in used or not isinstance(rows, list):
+        return None
+    size = settings.get("depth_size") or DepthConfig.for_quality(settings.get("quality", "normal")).max_size
+    placed = [(row["width"], row["height"]) for row in rows if row["placed"]]
+    mpx = sum(w * h * min(1.0, size / max(w, h)) ** 2 for w, h in placed) / 1e6
+    return mpx / sum(used) if sum(used) > 1.0 else None
+
+
 METRICS = (
     Metric("photos_placed", "photos", "more", 0, 0, lambda r, s, u: find(r, "photos", "placed")),
     Metric("center_rmse", "mm", "less", 0.10, 0.1, _center_mm),
@@ -142,6 +156,7 @@ METRICS = (
     Metric("mesh_accuracy_2gsd", "", "more", 0.0, 0.01, _share("mesh", "accuracy", 1)),
     Metric("mesh_completeness_2gsd", "", "more", 0.0, 0.01, _share("mesh", "completeness", 1)),
     Metric("mesh_inferred", "", "less", 0.10, 0.01, lambda r, s, u: find(s, "mesh", "inferred_share")),
+    Metric("depth_mpx_per_s_core", "Mpx/s", "more", 0.20, 0.0, _depth_rate),
     Metric("wall", "s", "less", 0.30, 5.0, lambda r, s, u: u["wall"]),
     Metric("cpu", "s", "less", 0.15, 5.0, lambda r, s, u: u["cpu"]),
     Metric("peak_memory", "MiB", "less", 0.10, 50.0, lambda r, s, u: u["peak_mb"]),

@@ -14,7 +14,8 @@ sys.modules["bench_suite"] = suite
 spec.loader.exec_module(suite)
 
 REPORT = {
-    "photos": {"placed": 11, "total": 11},
+    "settings": {"quality": "normal"},
+    "photos": {"placed": 11, "total": 11, "list": [{"width": 3200, "height": 2000, "placed": True}] * 11},
     "sparse": {"reprojection_error_px": 0.5},
     "stages": [{"stage": "depth", "seconds": 9.0, "cpu_seconds": 17.0, "peak_memory_mb": 800.0}],
 }
@@ -37,6 +38,7 @@ def test_every_metric_reads() -> None:
     assert values["center_rmse"] == pytest.approx(3.0)
     assert (values["cloud_f1_2gsd"], values["mesh_f1_5gsd"]) == (0.2, 0.6)
     assert (values["cloud_accuracy_2gsd"], values["mesh_completeness_2gsd"]) == (0.9, 0.75)
+    assert values["depth_mpx_per_s_core"] == pytest.approx(11 * 1.6 / 17)
     assert None not in values.values()
     empty = {m.name: m.read({}, {}, usage) for m in suite.METRICS}
     assert {name for name, value in empty.items() if value is not None} == {"wall", "cpu", "peak_memory"}

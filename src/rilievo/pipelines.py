@@ -226,12 +226,13 @@ def guess(photo: Photo, known: Camera | None) -> Camera:
 
 
 def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSettings) -> str:
-    """Depth maps of all placed photos (matched, refined with their neighbours' depth, checked), then one cloud."""
-    from rilievo.stages import depth, depth_filter, points, views
+    """Depth maps of all placed photos (matched, refined with their neighbours' depth, checked, filled where
+    texture is weak), then one cloud."""
+    from rilievo.stages import depth, depth_filter, depth_prior, points, views
 
     project, scene = chain.project, sparse.reconstruction
     config = depth_config(settings)
-    sources = views.select_sources(scene)
+    sources = views.select_sources(scene, config=views.SourcesConfig(num_sources=config.num_sources))
     names = [name for name in scene.names if sources[name]]
     if not names:
         raise AlignmentError(
@@ -279,17 +280,31 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
     second = chain.each(
         "depth refined", config, names, lambda name: [first[name], *(first[s] for s in near[name])], refine
     )
-    load_second = Cache(lambda name: project.get(second[name]), 10)
+    # Full maps take 24 bytes a pixel: about 400 MB of them are kept.
+    largest = max(p.width * p.height * min(1.0, config.max_size / max(p.width, p.height)) ** 2 for p in found.photos)
+    kept = max(2, min(10, int(4e8 / (24 * largest))))
+    load_second = Cache(lambda name: project.get(second[name]), kept)
     checked = chain.each(
         "depth checked",
         config,
         names,
         lambda name: [second[name], *(second[s] for s in near[name])],
-        lambda name: depth_filter.filter_depth(load_second(name), [load_second(s) for s in near[name]], config=config),
+        lambda name: depth_filter.filter_depth(load_second(name), (load_second(s) for s in near[name]), config=config),
+    )
+    prior = depth_prior.PriorConfig(seed=settings.seed)
+    load_checked = Cache(lambda name: project.get(checked[name]), kept)
+    filled = chain.each(
+        "depth filled",
+        prior,
+        names,
+        lambda name: [place[name], checked[name], *(checked[s] for s in near[name])],
+        lambda name: depth_prior.infer_depth(
+            load_checked(name), load_view(name), (load_checked(s) for s in near[name]), config=prior
+        ),
     )
     fusion = points.FusionConfig()
-    maps = StoredMaps(names, near, lambda name: (project.get(checked[name]), load_view(name)))
-    return chain.one("cloud", fusion, [*checked.values()], lambda: points.fuse(maps, config=fusion))
+    maps = StoredMaps(names, near, lambda name: (project.get(filled[name]), load_view(name)))
+    return chain.one("cloud", fusion, [*filled.values()], lambda: points.fuse(maps, config=fusion))
 
 
 def place_id(scene: Reconstruction, found: Gathered, name: str) -> str:

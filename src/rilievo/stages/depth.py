@@ -26,10 +26,12 @@ SHRINK = 2  # the first pass works on images this much smaller
 class DepthConfig:
     """Settings of `estimate_depth` and `depth_filter.filter_depth`."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     max_size: int = 1600
     """longer side of the depth maps, px"""
+    num_sources: int = 5
+    """photos that each photo is matched with"""
     sweeps: tuple[int, ...] = (10, 3, 1)
     """sweeps of the first pass at each size, the smallest first; each size is twice the one before, the last is half
     that of the maps"""
@@ -49,7 +51,7 @@ class DepthConfig:
     """distance at which a sample of the window loses weight, px"""
     noise: float = 2.0
     """variance of grey values that counts as noise, not texture"""
-    geometric_weight: float = 0.1
+    geometric_weight: float = 0.05
     """cost of one pixel of disagreement with another photo's depth"""
     max_cost: float = 0.9
     """pixels that match worse (1 - correlation) have no depth"""
@@ -72,7 +74,7 @@ class DepthConfig:
     def for_quality(cls, quality: str, *, seed: int = 0) -> DepthConfig:
         """The settings of `draft`, `normal` or `high`."""
         presets: dict[str, dict[str, Any]] = {
-            "draft": {"max_size": 800, "sweeps": (8, 1), "geometric_sweeps": 1},
+            "draft": {"max_size": 800, "num_sources": 4, "sweeps": (8, 1), "geometric_sweeps": 1},
             "normal": {"max_size": 1600},
             "high": {"max_size": 8192, "sweeps": (10, 3, 1, 1)},
         }
@@ -185,8 +187,8 @@ def _second_map(
         planes, costs = kernels.stereo_sweep(
             *level.images, planes, costs, *geometry, shrink=SHRINK, geometric=config.geometric_weight,
             min_w=limits[0], max_w=limits[1], step=level.step, fx=float(level.K[0, 0]), fy=float(level.K[1, 1]),
-            shift=0.25**k, tilt=0.3 * 0.3**k, num_random=config.num_random, num_perturbed=0,
-            num_polish=config.num_polish, reach=config.reach, merge=True,
+            shift=0.25**k, tilt=0.3 * 0.3**k, num_random=config.num_random, num_perturbed=1,
+            num_polish=config.num_polish, reach=config.reach, merge=k > 0 or config.geometric_sweeps == 1,
             key=(key + 977 * (1000 + k)) & 0xFFFFFFFF, **_match_settings(config),
         )  # fmt: skip
     del geometry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from rilievo.stages.depth import DepthConfig
 from rilievo.types import DepthMap
 
 
-def filter_depth(depth_map: DepthMap, others: Sequence[DepthMap], *, config: DepthConfig | None = None) -> DepthMap:
+def filter_depth(depth_map: DepthMap, others: Iterable[DepthMap], *, config: DepthConfig | None = None) -> DepthMap:
     """The map with only those pixels that other maps confirm.
 
     A pixel stays when at least `min_agreeing` others give its point the same place (within `max_error_px` and

@@ -218,19 +218,28 @@ def _surrounding_plane(labels: np.ndarray, weak: np.ndarray, num_planes: int, co
         towards[(count >= 3) & (meets | (hits == 0)).all(0)] = plane - 1
     found = np.full(small.shape, -1, np.int16)
     found[y, x] = choice
-    for plane in np.unique(choice[choice >= 0]):  # single walks that went astray
-        share = cv2.blur((found == plane).astype(np.float32), (9, 9)) / np.maximum(
-            cv2.blur(holes.astype(np.float32), (9, 9)), np.float32(1e-3)
-        )
-        found[(found == plane) & (share < 0.4)] = -1
-        found[holes & (found < 0) & (share > 0.6)] = plane
-    num, areas = cv2.connectedComponents(holes.astype(np.uint8), connectivity=4)
+    found = _smoothed(found, holes)
+    num, found_areas = cv2.connectedComponents(holes.astype(np.uint8), connectivity=4)
+    areas = np.asarray(found_areas, np.int32)
     share = np.bincount(areas[found >= 0], minlength=num) / np.maximum(np.bincount(areas.reshape(-1)), 1)
     far = cv2.distanceTransform((found < 0).astype(np.uint8), cv2.DIST_L2, 3) > config.max_beyond * found.shape[1]
     beyond = np.full(small.shape, -1, np.int16)
     beyond[y, x] = towards
-    found = np.where((found < 0) & (share[areas] > config.min_between) & ~far, beyond, found)
+    found = _smoothed(np.where((found < 0) & (share[areas] > config.min_between) & ~far, beyond, found), holes)
     return np.repeat(np.repeat(found, 2, 0), 2, 1)[: labels.shape[0], : labels.shape[1]]
+
+
+def _smoothed(found: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """Without single walks that went astray: a pixel of `holes` does as most around it do."""
+    import cv2
+
+    found = found.copy()
+    around = np.maximum(cv2.blur(holes.astype(np.float32), (9, 9)), np.float32(1e-3))
+    for plane in np.unique(found[found >= 0]):
+        share = cv2.blur((found == plane).astype(np.float32), (9, 9)) / around
+        found[(found == plane) & (share < 0.4)] = -1
+        found[holes & (found < 0) & (share > 0.6)] = plane
+    return found
 
 
 def _first_hits(labels: np.ndarray, dy: int, dx: int) -> np.ndarray:
