@@ -5,9 +5,11 @@
     --data DIR        folder with the data sets (default: $RILIEVO_DATA, else ../shared/data beside the repository)
     --view-size N     largest side of the photos used as texture, pixels (default 1200)
     --texture-size N  largest side of the texture (default 2048)
-    --faces N         simplify the surface to about N faces first (may be given several times; 0: as it is)
+    --rating-size N   largest side of the photos when faces are rated
+    --faces N         bring the surface to about N faces first (may be given several times; 0: as it is)
     --hold-out I      number of the photo that is not used and compared with (default 2; -1: none)
     --threads N       (default 2)
+    --speed           without the comparisons with the photos
     --save DIR        writes the rendered and the real photo beside each other as PNG
 
 One line a surface: CPU seconds of the parts, what the atlas is like, the colour step that is left along its seams, and
@@ -152,7 +154,7 @@ def measure(name: str, surface: Mesh, views: dict[str, View], args: argparse.Nam
     """All numbers of one surface."""
     watch = Watch.instance
     names = list(views)
-    config = stage.TextureConfig(max_texture_size=args.texture_size)
+    config = stage.TextureConfig(max_texture_size=args.texture_size, rating_size=args.rating_size)
     watch.seconds.clear()
     start, wall = time.process_time(), time.perf_counter()
     mesh = stage.texture(surface, views.__getitem__, names, config=config)
@@ -177,6 +179,8 @@ def measure(name: str, surface: Mesh, views: dict[str, View], args: argparse.Nam
     if out:
         out.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(out / f"{name}_atlas.png"), mesh.texture[..., ::-1])
+    if args.speed:
+        return row
     like = [likeness(mesh, v, out / f"{name}_{i}.png" if out else None) for i, v in enumerate(views.values())]
     row["psnr"], row["ssim"] = (float(v) for v in np.nanmean(like, 0))
     if 0 <= args.hold_out < len(names) and len(names) > 2:
@@ -186,10 +190,20 @@ def measure(name: str, surface: Mesh, views: dict[str, View], args: argparse.Nam
     return row
 
 
-def simplified(mesh: Mesh, num_faces: int) -> Mesh:
+def resized(mesh: Mesh, num_faces: int) -> Mesh:
+    """The surface with about so many faces: every face cut in four as often as needed, then simplified."""
     import fast_simplification
 
-    points, faces = fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=num_faces)
+    while len(mesh.faces) < num_faces:
+        a, b, c = mesh.faces.T.astype(np.int64)
+        ends = np.sort(np.concatenate([np.stack([a, b], 1), np.stack([b, c], 1), np.stack([c, a], 1)]), axis=1)
+        key, middle = np.unique(ends[:, 0] * len(mesh.vertices) + ends[:, 1], return_inverse=True)
+        first, second = key // len(mesh.vertices), key % len(mesh.vertices)
+        p, q, r = (len(mesh.vertices) + middle).reshape(3, -1)
+        points = np.concatenate([mesh.vertices, (mesh.vertices[first] + mesh.vertices[second]) / 2])
+        faces = np.stack([a, p, r, p, b, q, r, q, c, p, q, r], 1).reshape(-1, 3)
+        mesh = Mesh(points.astype(np.float32), faces.astype(np.int32), origin=mesh.origin)
+    points, faces = fast_simplification.simplify(mesh.vertices.copy(), mesh.faces.copy(), target_count=num_faces)
     return Mesh(points.astype(np.float32), faces.astype(np.int32), origin=mesh.origin)
 
 
@@ -210,8 +224,10 @@ def main() -> int:
     parser.add_argument("--view-size", type=int, default=1200)
     parser.add_argument("--texture-size", type=int, default=2048)
     parser.add_argument("--faces", type=int, action="append")
+    parser.add_argument("--rating-size", type=int, default=stage.TextureConfig().rating_size)
     parser.add_argument("--hold-out", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--speed", action="store_true")
     parser.add_argument("--save")
     args = parser.parse_args()
     pairs = args.pairs or default_house(Path(args.data))
@@ -227,7 +243,7 @@ def main() -> int:
         surface = bare_surface(project)
         views = {n: found.load_view(scene, n, args.view_size) for n in scene.names}
         for num in args.faces or [0]:
-            one = simplified(surface, num) if 0 < num < len(surface.faces) else surface
+            one = resized(surface, num) if num > 0 else surface
             row = measure(f"{Path(house).name}_{len(one.faces)}", replace(one), views, args)
             print(json.dumps({"house": Path(house).name} | {k: round(v, 3) for k, v in row.items()}), flush=True)
     return 0

@@ -55,7 +55,7 @@ class TextureConfig:
     """Bring the photos to one exposure and white balance first."""
     blend_radius: int = 16
     """Width of the strip beside a seam in which the colours are made to meet, texels."""
-    rating_size: int = 1000
+    rating_size: int = 1200
     """Largest side of the photos when the faces are rated, pixels; their colours come from the whole photo."""
     keep_megapixels: float = 100.0
     """Photos kept in memory between rating and copying, so that they need not be read twice (3 MB a megapixel)."""

@@ -53,14 +53,15 @@ class Rating:
     sharpness: float
 
 
-def rate_view(mesh: Mesh, view: View, *, min_cos: float, size: int = 1000) -> Rating:
+def rate_view(mesh: Mesh, view: View, *, min_cos: float, size: int = 1200) -> Rating:
     """The faces that this photo shows, how well, and their colours. The photo is rated at `size` pixels at most."""
     import cv2
 
-    full = view.pixels.shape[1], view.pixels.shape[0]
     camera = rating_camera(view.camera, size)
     intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
     w, h = camera.width, camera.height
+    times = round(view.camera.fx / camera.fx)
+    full = view.pixels[: h * times, : w * times]  # a whole number of pixels each: fast and exact
     vertices = from_camera(view, mesh.vertices, mesh.origin).astype(np.float32)
     face_index, depth = kernels.rasterize_mesh(vertices, mesh.faces, *intrinsics, w, h)
     nothing = np.isnan(depth)
@@ -68,20 +69,20 @@ def rate_view(mesh: Mesh, view: View, *, min_cos: float, size: int = 1000) -> Ra
     filled = np.where(nothing, np.float32(np.inf), depth)
     front = cv2.erode(filled, np.ones((around, around), np.uint8))
     back = cv2.dilate(filled, np.ones((5, 5), np.uint8))
-    gray = cv2.cvtColor(view.pixels, cv2.COLOR_RGB2GRAY)
-    slope = cv2.resize(_slope(gray), (w, h), interpolation=cv2.INTER_AREA)
-    half = cv2.resize(gray, (max(1, full[0] // 2), max(1, full[1] // 2)), interpolation=cv2.INTER_AREA)
-    coarse = cv2.resize(_slope(half), (w, h), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(full, cv2.COLOR_RGB2GRAY)
+    slope = _resized(_slope(gray), w, h)
+    half = _resized(gray[: h * times // 2 * 2, : w * times // 2 * 2], max(1, w * times // 2), max(1, h * times // 2))
+    coarse = _resized(_slope(half), w, h)
     sharpness = cv2.boxFilter(slope, cv2.CV_32F, (9, 9))
-    pixels = view.pixels if full == (w, h) else cv2.resize(view.pixels, (w, h), interpolation=cv2.INTER_AREA)
+    pixels = _resized(full, w, h)
     mask = np.ones((h, w), np.uint8)
     if view.mask is not None:  # a pixel beside a masked one shares its colour
-        mask = cv2.resize(view.mask.astype(np.uint8) * 255, (w, h), interpolation=cv2.INTER_AREA)
+        mask = _resized(view.mask[: h * times, : w * times].astype(np.uint8) * 255, w, h)
         mask = cv2.erode((mask == 255).astype(np.uint8), np.ones((3, 3), np.uint8))
-    rasters = (np.ascontiguousarray(pixels), mask, sharpness, depth, front, back, face_index)
+    rasters = (pixels, mask, sharpness, depth, front, back, face_index)
     quality, color = kernels.score_faces(vertices, mesh.faces, *intrinsics, *rasters, min_cos)
     seen = np.flatnonzero(quality > 0)
-    share = full[0] * full[1] / (w * h)
+    share = times * times
     # Slopes of half the picture are twice as steep where it is blurred, about the same where it is sharp.
     textured = ~nothing & (mask > 0) & (coarse > 3)
     ratio = float(slope[textured].sum(dtype=np.int64)) / max(float(coarse[textured].sum(dtype=np.int64)), 1.0)
@@ -102,11 +103,20 @@ def from_camera(view: Placed | View, points: np.ndarray, origin: np.ndarray) -> 
 
 
 def rating_camera(camera: Camera, size: int) -> Camera:
-    """The camera of the photo made smaller, so that no side is longer than `size`."""
-    scale = min(1.0, size / max(camera.width, camera.height))
-    w, h = max(1, round(camera.width * scale)), max(1, round(camera.height * scale))
-    x, y = w / camera.width, h / camera.height
-    return Camera("PINHOLE", w, h, np.array([camera.fx * x, camera.fy * y, camera.cx * x, camera.cy * y]))
+    """The camera of the photo made smaller by a whole number, so that no side is longer than `size`; what is left over
+    at the right and lower border is cut off."""
+    times = min(-(-max(camera.width, camera.height) // max(size, 1)), camera.width, camera.height)
+    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy]) / times
+    return Camera("PINHOLE", camera.width // times, camera.height // times, intrinsics)
+
+
+def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The picture with each pixel the mean of what it covers."""
+    import cv2
+
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _slope(gray: np.ndarray) -> np.ndarray:
@@ -265,7 +275,7 @@ def lay_unseen(
             inside = (c[..., 2] > 1e-9) & (xy >= 1).all(-1) & (xy <= [camera.width - 1, camera.height - 1]).all(-1)
             u, v = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
             area = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2
-        pixels = (rating_camera(camera, size).width / camera.width) ** 2
+        pixels = (rating_camera(camera, size).fx / camera.fx) ** 2
         tiny[:, i] = small[loose] & inside.all(1) & (area * pixels < TINY_PX)
         cosine[:, i] = np.where(inside.all(1), toward, -1)
         cosine[:, i] = np.where(tiny[:, i], np.maximum(0.16, cosine[:, i]), cosine[:, i])
