@@ -31,10 +31,11 @@ _MAX_RISE = 0.02
 class RefineConfig:
     """How the mesh is refined by the photos."""
 
-    version: ClassVar[int] = 1
-    scales: tuple[float, ...] = (0.5, 1.0)
-    """Sizes of the photos, coarse to fine."""
-    steps: tuple[int, ...] = (1, 2)
+    version: ClassVar[int] = 2
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes of the photos, coarse to fine. Smaller ones help where the mesh is off by more than a pixel; where it is
+    not they cost accuracy."""
+    steps: tuple[int, ...] = (2,)
     """Most steps at each size."""
     num_sources: int = 4
     """Photos that each photo is compared with."""
