@@ -81,7 +81,7 @@ def figures(error: np.ndarray, sigma: np.ndarray, footprint: np.ndarray | float)
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     ranks = [np.argsort(np.argsort(x, kind="stable"), kind="stable") for x in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _sparsification(error: np.ndarray, order: np.ndarray) -> float:
@@ -216,6 +216,7 @@ def build(name: str, data: Path, work: Path, quality: str, threads: int) -> Buil
         scene = with_true_cameras(sparse.reconstruction, truth, alignment)
         sparse = replace(sparse, object_id=project.put(scene), reconstruction=scene)
         alignment = Alignment(1.0, np.eye(3, 4))
+        found = replace(found, known=True)
     finish(chain, found, sparse, settings)
     return Built(project, truth, alignment)
 

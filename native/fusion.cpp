@@ -55,7 +55,7 @@ struct Vote {
 // Maps made from the same photos err together: the share of a map's variance that its neighbours have in common, and
 // the weight, in votes, of the sigmas that the maps state against what their disagreement says. Both were found on a
 // scene with known surface (bench/sigma.py).
-constexpr double kSharedVariance = 0.5;
+constexpr double kSharedVariance = 0.15;
 constexpr double kPriorVotes = 4.0;
 
 // Variance of the weighted mean of votes whose errors correlate by kSharedVariance, raised where the votes differ by

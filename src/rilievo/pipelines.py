@@ -26,7 +26,7 @@ from rilievo.plan import (
     predict,
 )
 from rilievo.project import Project
-from rilievo.types import Camera, DepthMap, Features, Photo, Reconstruction, View
+from rilievo.types import Camera, DepthMap, Features, Photo, PointCloud, Reconstruction, View
 
 
 def photos_to_mesh(
@@ -228,7 +228,7 @@ def guess(photo: Photo, known: Camera | None) -> Camera:
 def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSettings) -> str:
     """Depth maps of all placed photos (matched, refined with their neighbours' depth, checked, filled where
     texture is weak), then one cloud."""
-    from rilievo.stages import depth, depth_filter, depth_prior, points, views
+    from rilievo.stages import camera_sigma, depth, depth_filter, depth_prior, points, views
 
     project, scene = chain.project, sparse.reconstruction
     config = depth_config(settings)
@@ -284,12 +284,13 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
     largest = max(p.width * p.height * min(1.0, config.max_size / max(p.width, p.height)) ** 2 for p in found.photos)
     kept = max(2, min(10, int(4e8 / (24 * largest))))
     load_second = Cache(lambda name: project.get(second[name]), kept)
+    check = depth_filter.CheckConfig(**asdict(config))
     checked = chain.each(
         "depth checked",
-        config,
+        check,
         names,
         lambda name: [second[name], *(second[s] for s in near[name])],
-        lambda name: depth_filter.filter_depth(load_second(name), (load_second(s) for s in near[name]), config=config),
+        lambda name: depth_filter.filter_depth(load_second(name), (load_second(s) for s in near[name]), config=check),
     )
     prior = depth_prior.PriorConfig(seed=settings.seed)
     load_checked = Cache(lambda name: project.get(checked[name]), kept)
@@ -304,7 +305,15 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
     )
     fusion = points.FusionConfig()
     maps = StoredMaps(names, near, lambda name: (project.get(filled[name]), load_view(name)))
-    return chain.one("cloud", fusion, [*filled.values()], lambda: points.fuse(maps, config=fusion))
+
+    def fused() -> PointCloud:
+        cloud = points.fuse(maps, config=fusion)
+        if found.known is not None:  # cameras that were given count as exact
+            return cloud
+        moved = camera_sigma.camera_sigma(scene, known_intrinsics=found.camera is not None)
+        return camera_sigma.with_camera_sigma(cloud, moved)
+
+    return chain.one("cloud", fusion, [*filled.values(), sparse.object_id], fused)
 
 
 def place_id(scene: Reconstruction, found: Gathered, name: str) -> str:

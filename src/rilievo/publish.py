@@ -16,6 +16,7 @@ from rilievo.chain import Chain
 from rilievo.codec import content_id
 from rilievo.gather import Gathered
 from rilievo.project import Project, explain_os_errors
+from rilievo.report_sigma import sigma_picture
 from rilievo.types import Camera, Mesh, Reconstruction
 
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ def take_pictures(
     camera, cam_from_world = overview(scene, mesh)
     image, _ = render_mesh(mesh, camera, cam_from_world)
     pictures.append(("the model from further away", image))
+    if mesh.sigma is not None:
+        heat = sigma_picture(mesh, camera, cam_from_world, gsd=report.median_gsd(scene), unit=scene.unit)
+        pictures.append(("how sure each spot is: violet within a fraction of a pixel's footprint, yellow worse", heat))
     return pictures
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rilievo.report_sigma import sigma_facts
 from rilievo.types import Features, Mesh, Photo, PointCloud, Reconstruction
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def build_report(
         "gsd": _significant(gsd),
         "cloud": cloud_facts(cloud, gsd),
         "mesh": mesh_facts(mesh, boundary_lengths),
+        "precision": sigma_facts(mesh, gsd, reconstruction.unit),
         "texture": dict(texture_facts),
         "stages": [dict(stage) for stage in stages],
         "total_seconds": _round(sum(stage["seconds"] for stage in stages), 1),

@@ -63,6 +63,7 @@ def render_page(
         "<h2>What it looks like</h2>",
         f'<div class="pictures">{"".join(figures)}{plan}</div>',
         "<h2>How good it is</h2>",
+        _precision(report),
         _quality(report, unit),
         "<h2>Photos</h2>",
         _photos(report, thumbnails),
@@ -124,6 +125,24 @@ def _quality(report: Mapping[str, Any], unit: str) -> str:
         ("Intrinsics", report["intrinsics_note"]),
     ]  # fmt: skip
     return _table(("", ""), [(escape(k), escape(v)) for k, v in rows])
+
+
+def _precision(report: Mapping[str, Any]) -> str:
+    """The sentence on precision, and its figures."""
+    facts = report["precision"]
+    sentence = facts["meaning"][:1].upper() + facts["meaning"][1:]
+    if facts["sigma_median"] is None:
+        return f"<p>{escape(sentence)}.</p>"
+    lengths = report["unit"] != "unknown"
+    rows = []
+    for key, label in (("sigma_median", "half of it"), ("sigma_68", "68 % of it"), ("sigma_95", "95 % of it")):
+        gsd = facts[key + "_gsd"]
+        length = f"{_number(facts[key])} {facts['unit']}" if lengths else ""
+        rows.append((label, "?" if gsd is None else f"{gsd:.2g}", length))
+    head = ("of the measured surface, by area", "1 sigma is below (footprints)", "length")
+    table = _table(head, [tuple(escape(c) for c in row) for row in rows], numeric=(1, 2))
+    above = f"{100 * (facts['share_above_2_gsd'] or 0):.1f} % of it is less sure than two footprints."
+    return f"<p>{escape(sentence)}.</p>{table}<p>{escape(above)}</p>"
 
 
 def _photos(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:

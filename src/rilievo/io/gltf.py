@@ -21,6 +21,7 @@ from rilievo.io.files import read_bytes, replacing
 from rilievo.io.pictures import decode_picture, encode_picture
 from rilievo.types import Mesh, PointCloud
 
+SIGMA_NOTE = "standard deviation of the distance from the true surface, in the unit of POSITION; -1: unknown"
 _FLOAT, _UBYTE, _USHORT, _UINT = 5126, 5121, 5123, 5125
 _ARRAY, _ELEMENT = 34962, 34963
 _DTYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -134,6 +135,8 @@ def write(path: Path, value: Mesh | PointCloud, *, jpeg_quality: int = 92) -> tu
         if values is not None and np.isfinite(values).any():
             # Floats in glTF must be finite: unknown is -1.
             attributes[name] = buffer.attribute(np.where(np.isfinite(values), values, -1).astype(np.float32))
+    if "_SIGMA" in attributes:
+        extras["_SIGMA"] = SIGMA_NOTE
     if colored:
         material["extensions"] = {"KHR_materials_unlit": {}}
         root["extensionsUsed"] = ["KHR_materials_unlit"]

@@ -1,7 +1,8 @@
 """PLY (Turk 1994): binary little-endian out; ascii and both binary orders in.
 
-Vertex properties: x y z, nx ny nz, red green blue, confidence, sigma, spacing, s t (texture coordinates); face
-property `inferred`. With an origin, x y z are doubles in world coordinates and `comment origin` keeps the value exact.
+Vertex properties: x y z, nx ny nz, red green blue, confidence, sigma (standard deviation of the distance from the true
+surface, in the unit of x y z), spacing, s t (texture coordinates); face property `inferred`. With an origin, x y z are
+doubles in world coordinates and `comment origin` keeps the value exact.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _TYPES = {
     "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
     "double": "f8", "float64": "f8",
 }  # fmt: skip
+SIGMA_COMMENT = "sigma: standard deviation of the distance from the true surface, in the unit of x y z (nan: unknown)"
 _NAMES = {"u1": "uchar", "i4": "int", "f4": "float", "f8": "double"}
 
 
@@ -31,6 +33,8 @@ def write(path: Path, value: Mesh | PointCloud) -> tuple[Path, ...]:
     if np.any(value.origin != 0):
         comments.append("origin " + " ".join(repr(float(x)) for x in value.origin))
         points = points.astype(np.float64) + value.origin
+    if value.sigma is not None:
+        comments.append(SIGMA_COMMENT)
     _add(columns, "x y z", points)
     _add(columns, "nx ny nz", value.normals)
     _add(columns, "red green blue", value.colors)

@@ -34,7 +34,7 @@ class MapSource(Protocol):
 class FusionConfig:
     """How depth maps become points."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     min_views: int = 2
     """Photos that must agree on a point, its own included (fewer, but two, where a photo has fewer neighbours).
     Depth maps that were checked against each other before need no more than two."""

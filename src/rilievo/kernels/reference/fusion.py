@@ -11,7 +11,7 @@ import numpy as np
 MapArrays = tuple[np.ndarray, ...]
 
 # Share of a map's variance that its neighbours have in common; weight, in votes, of the sigmas that the maps state.
-SHARED_VARIANCE, PRIOR_VOTES = 0.5, 4.0
+SHARED_VARIANCE, PRIOR_VOTES = 0.15, 4.0
 
 
 def fuse_map(
