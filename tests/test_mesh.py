@@ -190,7 +190,7 @@ def test_golden():
         mesh = mesh_cloud(cloud, reconstruction, config=MeshConfig(surface=surface, thinning=0.5))
         total = float(np.abs(mesh.vertices.astype(np.float64)).sum())
         answers[surface] = (len(mesh.vertices), len(mesh.faces), pytest.approx(total, abs=1e-3))
-    assert MeshConfig.version == 7
+    assert MeshConfig.version == 8
     assert answers == {"ball-pivoting": (1499, 2994, 2248.65860), "delaunay": (1499, 2994, 2248.64038)}
 
 

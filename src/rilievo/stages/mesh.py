@@ -21,7 +21,7 @@ from rilievo.types import Mesh, PointCloud, Reconstruction
 class MeshConfig:
     """How points become a surface."""
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     surface: str = "auto"
     """Method: auto, or a name in SURFACES. auto is the one that measured best."""
     max_faces: int = 1_000_000
@@ -30,6 +30,8 @@ class MeshConfig:
     """One point is used of each cell of this many pixel footprints and each side of a surface (0: all are used)."""
     max_gap: float = 4.0
     """Surface farther from all points than this many pixel footprints is marked as inferred."""
+    max_rim: float = 2.0
+    """At a rim, surface farther from all points than this many pixel footprints (at most max_gap) is dropped."""
     max_inferred: float = 12.0
     """Surface farther from all points than this many pixel footprints is dropped."""
     max_hole: float = 40.0
@@ -135,7 +137,7 @@ def _trim(
     kept = gap <= config.max_inferred
     faces, gap = faces[kept], gap[kept]
     # Unmeasured surface that closes a hole stays and is marked; webs that hang on the rim are nobody's surface.
-    faces = faces[~mesh_clean.touches_border(vertices, faces, gap > config.max_gap)]
+    faces = faces[~mesh_clean.touches_border(vertices, faces, gap > min(config.max_rim, config.max_gap))]
     return mesh_clean.split_nonmanifold(*mesh_clean.tidy(vertices, faces))
 
 
