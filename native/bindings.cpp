@@ -14,6 +14,7 @@ void bind_texture(nb::module_&);
 void bind_features(nb::module_&);
 void bind_mesh(nb::module_&);
 void bind_refine(nb::module_&);
+void bind_fusion(nb::module_&);
 
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
@@ -39,4 +40,5 @@ NB_MODULE(_native, m) {
   bind_features(m);
   bind_mesh(m);
   bind_refine(m);
+  bind_fusion(m);
 }

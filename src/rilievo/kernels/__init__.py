@@ -22,6 +22,8 @@ KERNELS: dict[str, str] = {
     "depth_agreement": "depth_check",
     "depth_pieces": "depth_check",
     "fuse_map": "fusion",
+    "distinct_points": "distinct",
+    "crowded_points": "distinct",
     "rasterize_mesh": "raster_mesh",
     "interpolate_pixels": "raster_mesh",
     "score_faces": "texture",

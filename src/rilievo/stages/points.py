@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from rilievo import kernels
 from rilievo.errors import AlignmentError
 from rilievo.types import DepthMap, PointCloud
+
+# Points are held against each other when their normals differ by less than this, and they are no farther apart along
+# the normal than this many footprints.
+_MAX_MERGE_DEG = 60.0
+_MERGE_DEPTH = 0.8
+# Company is looked for within this many footprints.
+_CROWD_RADIUS = 3.0
 
 
 class MapSource(Protocol):
@@ -34,7 +41,7 @@ class MapSource(Protocol):
 class FusionConfig:
     """How depth maps become points."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     min_views: int = 2
     """Photos that must agree on a point, its own included (fewer, but two, where a photo has fewer neighbours).
     Depth maps that were checked against each other before need no more than two."""
@@ -52,16 +59,25 @@ class FusionConfig:
     """Standard deviation of a depth that comes without one, in pixels' footprints."""
     max_contradictions: float = 1.0
     """A point goes when more than this many views for each agreeing one look through it."""
+    max_sigmas: float = 3.0
+    """Depths agree when they differ by no more than this many standard deviations (or half a footprint)."""
+    min_distance: float = 0.65
+    """Points of different maps closer than this many footprints are one point (0: all stay)."""
     min_neighbours: int = 4
     """A point goes when fewer other points than this lie within three footprints (0: all stay)."""
 
 
 def fuse(maps: MapSource, *, config: FusionConfig = FusionConfig()) -> PointCloud:
-    """Merges depth maps into a PointCloud, each surface patch once.
+    """Merges depth maps into a PointCloud, each patch of surface once, from the photo that sees it best.
 
-    Every pixel of every map that no earlier point has used is compared with the map's neighbours (`fuse_map` in
-    native/fusion.cpp); those that agree are averaged by confidence / sigma^2 and used up. At most
-    `config.max_neighbours + 1` maps are in memory, plus one bit a pixel of all maps.
+    Every pixel is compared with its map's neighbours (`fuse_map` in native/fusion.cpp). Where one of them sees the
+    same place from nearer, the pixel says nothing itself; its depth counts in the mean (by confidence / sigma^2) that
+    the other forms. Places that two maps still report, as they are no neighbours or saw it equally well, become one
+    (`distinct_points`), and points that stand alone go (`crowded_points`). A point is inferred when no pixel that was
+    measured supports it.
+
+    Memory: `config.max_neighbours + 1` maps of 28 bytes a pixel, and about 120 bytes a point (measured by
+    bench/large.py), whatever the number of photos.
 
     Raises AlignmentError when nothing is consistent, ValueError when a map's pixels have another size.
     """
@@ -74,50 +90,71 @@ def fuse(maps: MapSource, *, config: FusionConfig = FusionConfig()) -> PointClou
         for name in names
     }
     window = _Window(maps, config.max_neighbours + 1)
-    used: dict[str, np.ndarray] = {}
-    parts: list[tuple[np.ndarray, ...]] = []
+    parts: list[list[np.ndarray]] = []
     origin: np.ndarray | None = None
     for name in _visiting_order(names, neighbours):
-        reference = window.get(name, keep=[name, *neighbours[name]])
         group = [name, *neighbours[name]]
-        arrays = [reference, *(window.get(other, keep=group) for other in neighbours[name])]
+        arrays = [window.get(member, keep=group) for member in group]
         if origin is None:
-            origin = _origin(reference)
-        shapes = [a[0].shape for a in arrays]
-        marks = [_unpack(used.get(g), shape) for g, shape in zip(group, shapes)]
-        points, normals, colors, confidence, sigma, spacing, counts, views, pixels = kernels.fuse_map(
+            origin = _origin(arrays[0])
+        ids = np.array([index[member] for member in group], np.int32)
+        points, *columns, counts, views = kernels.fuse_map(
             arrays[0],
             arrays[1:],
-            marks[0],
-            max(2, min(config.min_views, len(arrays))),
+            ids,
+            max(2, min(config.min_views, len(group))),
             config.max_relative_depth,
             config.max_reprojection_px,
             float(np.cos(np.deg2rad(config.max_normal_deg))),
             config.min_confidence,
             config.default_sigma_px,
             config.max_contradictions,
+            config.max_sigmas,
+            config.min_distance,
         )
-        for j, (member, mark) in enumerate(zip(group, marks)):
-            mark.reshape(-1)[pixels[views == j]] = 1
-            used[member] = np.packbits(mark)
-        ids = np.array([index[member] for member in group], np.int32)
-        place = (points - origin).astype(np.float32)
-        parts.append((place, normals, colors, confidence, sigma, spacing, counts, ids[views]))
-    if not parts or not any(len(part[0]) for part in parts):
+        owner = np.full(len(counts), ids[0], np.int32)
+        parts.append([(points - origin).astype(np.float32), *columns, counts, ids[views], owner])
+    del window
+    if origin is None or not any(len(part[0]) for part in parts):
         raise AlignmentError(
             "the depth maps do not agree on any surface",
             f"no pixel of {len(names)} depth maps is confirmed by {config.min_views} photos",
             "take photos that overlap more (each spot in at least three), or lower min_views to 2",
         )
-    assert origin is not None
-    points, normals, colors, confidence, sigma, spacing, counts, views = (
-        np.concatenate(column) for column in zip(*parts)
-    )
-    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    cloud = PointCloud(points, normals, colors, confidence, sigma, spacing, names, offsets, views, origin)
+    return _cloud(_joined(parts), names, origin, config)
+
+
+def _joined(parts: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """The parts' columns one after another; each part's column is let go as soon as it was copied."""
+    columns = []
+    for k in range(len(parts[0])):
+        columns.append(np.concatenate([part[k] for part in parts]))
+        for part in parts:
+            part[k] = part[k][:0]
+    return columns
+
+
+def _cloud(columns: list[np.ndarray], names: tuple[str, ...], origin: np.ndarray, config: FusionConfig) -> PointCloud:
+    """The points that say something of their own and have company. Empties `columns` on the way."""
+    points, normals, spacing, inferred, counts, owner = (columns[k] for k in (0, 1, 5, 6, 7, 9))
+    keep = np.ones(len(points), bool)
+    if config.min_distance:
+        cos = float(np.cos(np.deg2rad(_MAX_MERGE_DEG)))
+        keep = kernels.distinct_points(
+            points, normals, spacing, inferred, counts, owner, config.min_distance, _MERGE_DEPTH, cos
+        ).astype(bool)
     if config.min_neighbours:
-        cloud = select(cloud, crowded(cloud, config.min_neighbours))
-    return cloud
+        keep[keep] = kernels.crowded_points(points[keep], spacing[keep], _CROWD_RADIUS, config.min_neighbours)
+    columns.pop()
+    del points, normals, spacing, inferred, owner
+    columns[8] = columns[8][np.repeat(keep, counts)]
+    for k in range(8):
+        columns[k] = columns[k][keep]
+    points, normals, colors, confidence, sigma, spacing, inferred, counts, views = columns
+    columns.clear()
+    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    only = inferred.astype(bool) if inferred.any() else None
+    return PointCloud(points, normals, colors, confidence, sigma, spacing, names, offsets, views, origin, only)
 
 
 def select(cloud: PointCloud, keep: np.ndarray) -> PointCloud:
@@ -135,18 +172,13 @@ def select(cloud: PointCloud, keep: np.ndarray) -> PointCloud:
         np.concatenate([[0], np.cumsum(counts[keep], dtype=np.int64)]),
         cloud.view_index[np.repeat(keep, counts)],
         cloud.origin,
+        None if cloud.inferred is None else cloud.inferred[keep],
     )
 
 
-def crowded(cloud: PointCloud, min_neighbours: int, radius: float = 3.0) -> np.ndarray:
+def crowded(cloud: PointCloud, min_neighbours: int, radius: float = _CROWD_RADIUS) -> np.ndarray:
     """bool (n,): points with at least `min_neighbours` others within `radius` footprints; outliers are lonely."""
-    from scipy.spatial import cKDTree
-
-    if len(cloud.points) <= min_neighbours:
-        return np.zeros(len(cloud.points), bool)
-    tree = cKDTree(cloud.points, balanced_tree=False, compact_nodes=False)
-    distance, _ = tree.query(cloud.points, k=[min_neighbours + 1])
-    return distance[:, 0] <= radius * cloud.spacing
+    return kernels.crowded_points(cloud.points, cloud.spacing, radius, min_neighbours).astype(bool)
 
 
 def thin(cloud: PointCloud, spacing: float) -> tuple[np.ndarray, np.ndarray]:
@@ -181,9 +213,9 @@ class _Window:
     def __init__(self, maps: MapSource, size: int) -> None:
         self._maps = maps
         self._size = size
-        self._loaded: OrderedDict[str, tuple[np.ndarray, ...]] = OrderedDict()
+        self._loaded: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
 
-    def get(self, name: str, keep: Sequence[str]) -> tuple[np.ndarray, ...]:
+    def get(self, name: str, keep: Sequence[str]) -> tuple[Any, ...]:
         if name not in self._loaded:
             while len(self._loaded) >= self._size:
                 victim = next((n for n in self._loaded if n not in keep), None)
@@ -195,7 +227,7 @@ class _Window:
         return self._loaded[name]
 
 
-def _arrays(depth_map: DepthMap, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+def _arrays(depth_map: DepthMap, pixels: np.ndarray) -> tuple[Any, ...]:
     """A depth map as the kernel takes it."""
     if pixels.shape != (*depth_map.depth.shape, 3):
         raise ValueError(
@@ -209,25 +241,19 @@ def _arrays(depth_map: DepthMap, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         depth_map.confidence,
         depth_map.sigma,
         np.ascontiguousarray(pixels),
+        None if depth_map.inferred is None else depth_map.inferred.view(np.uint8),
         np.array([camera.fx, camera.fy, camera.cx, camera.cy]),
         np.ascontiguousarray(depth_map.cam_from_world),
     )
 
 
-def _origin(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+def _origin(arrays: tuple[Any, ...]) -> np.ndarray:
     """Zero, unless the world's numbers are too large for float32: then the first camera's centre, rounded."""
-    cam_from_world = arrays[6]
+    cam_from_world = arrays[7]
     center = -cam_from_world[:, :3].T @ cam_from_world[:, 3]
     depth = arrays[0][np.isfinite(arrays[0])]
     reach = float(np.median(depth)) if len(depth) else 1.0
     return np.round(center) if np.abs(center).max() > 1000 * reach else np.zeros(3)
-
-
-def _unpack(bits: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    """uint8 (h, w) of 0 and 1 from packed bits (None: all 0)."""
-    if bits is None:
-        return np.zeros(shape, np.uint8)
-    return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
 
 
 def _visiting_order(names: Sequence[str], neighbours: Mapping[str, Sequence[str]]) -> list[str]:
