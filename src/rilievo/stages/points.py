@@ -76,8 +76,8 @@ def fuse(maps: MapSource, *, config: FusionConfig = FusionConfig()) -> PointClou
     (`distinct_points`), and points that stand alone go (`crowded_points`). A point is inferred when no pixel that was
     measured supports it.
 
-    Memory: `config.max_neighbours + 1` maps of 28 bytes a pixel, and about 120 bytes a point (measured by
-    bench/large.py), whatever the number of photos.
+    Memory: `config.max_neighbours + 1` maps of 28 bytes a pixel, and by estimate 200 bytes a point before
+    repeats are dropped, whatever the number of photos (bench/large.py measures the whole process).
 
     Raises AlignmentError when nothing is consistent, ValueError when a map's pixels have another size.
     """
