@@ -1,5 +1,6 @@
 """The command line contract: verbs, exit codes, words of messages."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -124,3 +125,24 @@ def test_talk_is_silent_when_quiet_and_one_line_a_stage_otherwise(capsys):
 def test_json_results_are_one_document(capsys):
     common.print_result({"a": 1, "name": "é"}, True, "text")
     assert json.loads(capsys.readouterr().out) == {"a": 1, "name": "é"}
+
+
+def test_a_swallowed_interrupt_is_asked_for_again(monkeypatch):
+    import signal
+
+    from rilievo import interrupt
+    from rilievo.commands.common import Common, Talk
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        interrupt.listen()
+        talk = Talk(Common(quiet=True))
+        talk.progress("depth", 1, 3)
+        with contextlib.suppress(KeyboardInterrupt):  # as compiled code does
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            talk.progress("depth", 2, 3)
+        interrupt.listen()
+        talk.progress("depth", 3, 3)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -59,8 +59,10 @@ def run_verb(verb: str, args: list[str]) -> int:
     """Parses the options of a verb, runs it and turns errors into messages and exit codes."""
     import importlib
 
+    from rilievo import interrupt
     from rilievo.errors import RilievoError
 
+    interrupt.listen()
     module, name, _ = VERBS[verb]
     try:
         import tyro

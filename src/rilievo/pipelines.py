@@ -291,6 +291,7 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
         names,
         lambda name: [second[name], *(second[s] for s in near[name])],
         lambda name: depth_filter.filter_depth(load_second(name), (load_second(s) for s in near[name]), config=check),
+        parallel=settings.quality != "high",
     )
     prior = depth_prior.PriorConfig(seed=settings.seed)
     load_checked = Cache(lambda name: project.get(checked[name]), kept)
@@ -302,6 +303,7 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
         lambda name: depth_prior.infer_depth(
             load_checked(name), load_view(name), (load_checked(s) for s in near[name]), config=prior
         ),
+        parallel=settings.quality != "high",
     )
     fusion = points.FusionConfig()
     maps = StoredMaps(names, near, lambda name: (project.get(filled[name]), load_view(name)))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from rilievo import interrupt
 from rilievo.errors import InputError
 
 Quality = Literal["draft", "normal", "high"]
@@ -105,7 +106,9 @@ class Talk:
             sys.stderr.write("\r\x1b[K")
 
     def progress(self, stage: str, done: int, total: int, reused: int = 0) -> None:
-        """Called by a pipeline after each item: what is being done, done/total, rate and time left."""
+        """Called by a pipeline after each item: what is being done, done/total, rate and time left. Raises
+        KeyboardInterrupt after a Ctrl-C that was lost on its way."""
+        interrupt.check()
         if self.quiet:
             return
         now = time.monotonic()

@@ -26,7 +26,7 @@ SHRINK = 2  # the first pass works on images this much smaller
 class DepthConfig:
     """Settings of `estimate_depth` and `depth_filter.filter_depth`."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     max_size: int = 1600
     """longer side of the depth maps, px"""
@@ -184,11 +184,12 @@ def _second_map(
     planes[..., 0] = np.clip(planes[..., 0], *limits)
     geometry = _source_geometry(view, sources, source_depths, level)
     for k in range(config.geometric_sweeps):
+        first = int(k == 0)  # new planes are tried once; then the neighbours' and the polish say all there is to say
         planes, costs = kernels.stereo_sweep(
             *level.images, planes, costs, *geometry, shrink=SHRINK, geometric=config.geometric_weight,
             min_w=limits[0], max_w=limits[1], step=level.step, fx=float(level.K[0, 0]), fy=float(level.K[1, 1]),
-            shift=0.25**k, tilt=0.3 * 0.3**k, num_random=config.num_random, num_perturbed=1,
-            num_polish=config.num_polish, reach=config.reach, merge=k > 0 or config.geometric_sweeps == 1,
+            shift=0.25**k, tilt=0.3 * 0.3**k, num_random=config.num_random * first, num_perturbed=1 * first,
+            num_polish=config.num_polish, reach=config.reach, merge=True,
             key=(key + 977 * (1000 + k)) & 0xFFFFFFFF, **_match_settings(config),
         )  # fmt: skip
     del geometry

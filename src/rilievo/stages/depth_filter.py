@@ -26,7 +26,7 @@ REACH_PX, EDGE = 3, 0.02
 class CheckConfig(DepthConfig):
     """The same settings under the version of the check, whose answer changes without that of the matching."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
 
 def filter_depth(depth_map: DepthMap, others: Iterable[DepthMap], *, config: DepthConfig | None = None) -> DepthMap:
@@ -61,8 +61,8 @@ def filter_depth(depth_map: DepthMap, others: Iterable[DepthMap], *, config: Dep
         agrees = verdict == 1
         agreeing += agrees
         through += verdict == 2
-        difference = there[agrees] - depth_map.depth[agrees]
-        spread[agrees] += difference * difference
+        difference = np.where(agrees, there - depth_map.depth, np.float32(0.0))
+        spread += difference * difference
     needed = max(1, min(config.min_agreeing, num_others - 1))
     keep = (agreeing >= needed) & (agreeing >= through)
     # Seen by two photos only: enough where the match itself is good and nobody objects.
