@@ -168,3 +168,12 @@ def test_every_fault_of_the_bench_is_described():
     readme = (ROOT / "bench" / "README.md").read_text()
     for name, change in bench.FAULTS.items():
         assert change.__doc__ and name in readme, name
+
+
+def test_cameras_that_contradict_exif_in_every_photo_are_told_as_a_doubt_about_the_model(shapes):
+    photos, keypoints, matched, scene, small = shapes
+    far = [replace(p, focal_px=900.0, blur_px=0.4) for p in photos]
+    found = faults.find_faults(far, keypoints, matched, scene, brightness=small)
+    texts = [f.text for name in scene.names for f in found[name] if f.kind == "focal"]
+    assert len(texts) == len(scene.names)
+    assert all("as all photos of the set" in text for text in texts)

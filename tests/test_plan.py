@@ -23,7 +23,7 @@ def test_more_work_is_expected_to_take_longer() -> None:
     steps = [seconds(*step) for step in plan.STEPS]
     assert steps == sorted(steps, reverse=True)
     assert len(set(steps)) == len(steps)
-    assert seconds("normal", num=40) > 1.9 * seconds("normal", num=20) - 10
+    assert seconds("normal", num=40) > 1.9 * (seconds("normal", num=20) - plan.FIXED_SECONDS)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])

@@ -72,10 +72,12 @@ class Plan:
     settings: BuildSettings = BuildSettings()
 
 
-# CPU seconds measured by bench/suite.py: a photo's Mpx of keypoints, a pair of photos, a Mpx of depth map, a Mpx of
-# depth map fused and meshed, a Mpx of view textured.
-COST = {"keypoints": 0.2, "pair": 0.08, "depth": 8.0, "surface": 4.0, "texture": 0.8}
-# Seconds of `measure_speed` on the machine that COST was measured on.
+# CPU seconds measured by bench/suite.py: a photo's Mpx of keypoints, a pair of photos, a Mpx of depth map, the same
+# fused, and meshed (on one thread mostly), a Mpx of view textured, and of view that refines the mesh.
+COST = {"keypoints": 0.2, "pair": 0.09, "depth": 6.0, "cloud": 1.3, "surface": 1.4, "texture": 0.4, "refine": 1.1}
+# Seconds that every build takes besides, and by how much threads get in each other's way.
+FIXED_SECONDS, CROWDING = 6.0, 1.08
+# Seconds of the work of `measure_slowness` on the machine that COST was measured on.
 USUAL_SPEED = 0.1
 
 
@@ -91,16 +93,17 @@ def predict(found: Gathered, settings: BuildSettings, num_threads: int, slowness
     n = len(sizes)
     pairs = n * (n - 1) / 2 if n <= 60 else 30 * n
     fine = settings.quality != "draft" or max((max(s) for s in sizes), default=0) < LARGE_PHOTO
-    cpu = (
+    shared = (
         COST["keypoints"] * mpx * (1.0 if fine else 0.4)
         + COST["pair"] * pairs
-        + (COST["depth"] + COST["surface"]) * depth_mpx
-        + COST["texture"] * view_mpx
+        + (COST["depth"] + COST["cloud"]) * depth_mpx
+        + (COST["texture"] + (COST["refine"] if settings.quality == "high" else 0.0)) * view_mpx
     )
+    alone = COST["surface"] * depth_mpx
     largest = max((w * h / 1e6 for w, h in sizes), default=0.0)
     largest_depth = max((_mpx_within(w, h, depth_size) for w, h in sizes), default=0.0)
     memory = 500 + max(60 * largest * num_threads, 260 * largest_depth + 250 * depth_mpx * 0.35)
-    seconds = slowness * (5 + cpu / num_threads)
+    seconds = slowness * (FIXED_SECONDS + CROWDING * shared / num_threads + alone)
     return Plan(n, mpx / max(n, 1), settings.quality, num_threads, seconds, memory, settings)
 
 

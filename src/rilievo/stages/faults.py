@@ -64,6 +64,8 @@ def find_faults(
     gains = relative_gains(scene, features)
     turned = _turned(photos, scene)
     mirrored = _mirrored(photos, features, matches, placed, config)
+    known = [(p.focal_px, scene.camera(placed[p.name]).fx) for p in photos if p.focal_px and p.name in placed]
+    drifted = len(known) > 2 and all(_differ(exif, measured, config) for exif, measured in known)
     out: dict[str, tuple[Fault, ...]] = {}
     for photo in photos:
         found: list[Fault] = []
@@ -82,7 +84,7 @@ def find_faults(
             found.append(Fault("blur", text, "take it again with a steadier hand or in focus", photo.blur_px))
         if k is not None:
             found += _color_faults(gains[k], config)
-            found += _focal_fault(photo, scene, k, config)
+            found += _focal_fault(photo, scene, k, drifted, config)
             if photo.name in turned:
                 angle = turned[photo.name]
                 text = f"is turned by {angle:+.0f} degrees against the others and was used as it is"
@@ -166,12 +168,28 @@ def _color_faults(gain: np.ndarray, config: FaultsConfig) -> list[Fault]:
 # --- geometry --------------------------------------------------------------------------------------------------------
 
 
-def _focal_fault(photo: Photo, scene: Reconstruction, k: int, config: FaultsConfig) -> list[Fault]:
+def _differ(focal0: float, focal1: float, config: FaultsConfig) -> bool:
+    return abs(float(np.log(focal0 / focal1))) > np.log1p(config.max_focal_error)
+
+
+def _focal_fault(photo: Photo, scene: Reconstruction, k: int, drifted: bool, config: FaultsConfig) -> list[Fault]:
+    """drifted: no photo of the set agrees with its EXIF; then the cameras may be what is wrong."""
     focal = scene.camera(k).fx
-    if not photo.focal_px or abs(np.log(focal / photo.focal_px)) <= np.log1p(config.max_focal_error):
+    if not photo.focal_px or not _differ(focal, photo.focal_px, config):
         return []
-    text = f"has a wrong focal length in EXIF: {photo.focal_px:.0f} px there, {focal:.0f} px measured (which was used)"
-    hint = "nothing if the measured one is plausible; else give the true one with --camera"
+    if drifted:
+        text = (
+            f"has {photo.focal_px:.0f} px of focal length in EXIF and {focal:.0f} px measured, as all photos of the set: "
+            "EXIF is wrong, or the scene (a flat one, say) does not determine the cameras and the model is"
+        )
+        hint = (
+            "look at the model; if it is bent or inside out, give the focal length with --camera or add oblique photos"
+        )
+    else:
+        text = (
+            f"has a wrong focal length in EXIF: {photo.focal_px:.0f} px there, {focal:.0f} px measured (which was used)"
+        )
+        hint = "nothing if the measured one is plausible; else give the true one with --camera"
     return [Fault("focal", text, hint, focal / photo.focal_px)]
 
 
