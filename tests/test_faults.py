@@ -176,4 +176,4 @@ def test_cameras_that_contradict_exif_in_every_photo_are_told_as_a_doubt_about_t
     found = faults.find_faults(far, keypoints, matched, scene, brightness=small)
     texts = [f.text for name in scene.names for f in found[name] if f.kind == "focal"]
     assert len(texts) == len(scene.names)
-    assert all("as all photos of the set" in text for text in texts)
+    assert all("like all of the set" in text for text in texts)

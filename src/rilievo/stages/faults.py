@@ -179,7 +179,7 @@ def _focal_fault(photo: Photo, scene: Reconstruction, k: int, drifted: bool, con
         return []
     if drifted:
         text = (
-            f"has {photo.focal_px:.0f} px of focal length in EXIF and {focal:.0f} px measured, as all photos of the set: "
+            f"has a focal length of {photo.focal_px:.0f} px in EXIF and {focal:.0f} px measured, like all of the set: "
             "EXIF is wrong, or the scene (a flat one, say) does not determine the cameras and the model is"
         )
         hint = (
