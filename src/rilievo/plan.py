@@ -78,7 +78,7 @@ COST = {"keypoints": 0.2, "pair": 0.09, "depth": 6.0, "cloud": 1.3, "surface": 1
 # Seconds that every build takes besides, and by how much threads get in each other's way.
 FIXED_SECONDS, CROWDING = 6.0, 1.08
 # Seconds of the work of `measure_slowness` on the machine that COST was measured on.
-USUAL_SPEED = 0.1
+USUAL_SPEED = 0.0138
 
 
 def predict(found: Gathered, settings: BuildSettings, num_threads: int, slowness: float = 1.0) -> Plan:
@@ -137,7 +137,7 @@ def measure_slowness() -> float:
     grey = (110 + 35 * waves).astype(np.uint8)
     pixels = np.ascontiguousarray(np.repeat(grey[..., None], 3, 2))
     seconds = []
-    for _ in range(4):
+    for _ in range(8):
         started = time.perf_counter()
         kernels.sift(
             pixels, np.zeros((0, 0), np.uint8), max_features=2000, upsample=True, min_contrast=0.01, max_edge_ratio=10.0
