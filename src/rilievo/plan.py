@@ -102,7 +102,7 @@ def predict(found: Gathered, settings: BuildSettings, num_threads: int, slowness
     alone = COST["surface"] * depth_mpx
     largest = max((w * h / 1e6 for w, h in sizes), default=0.0)
     largest_depth = max((_mpx_within(w, h, depth_size) for w, h in sizes), default=0.0)
-    memory = 500 + max(60 * largest * num_threads, 260 * largest_depth + 250 * depth_mpx * 0.35)
+    memory = 500 + max(60 * largest * num_threads, 300 * largest_depth + 55 * depth_mpx)
     seconds = slowness * (FIXED_SECONDS + CROWDING * shared / num_threads + alone)
     return Plan(n, mpx / max(n, 1), settings.quality, num_threads, seconds, memory, settings)
 
