@@ -70,3 +70,12 @@ def test_the_cache_makes_a_value_once_and_forgets_the_oldest():
     assert made == ["a", "b", "c"]
     cache("b")
     assert made == ["a", "b", "c", "b"]
+
+
+def test_a_cache_that_was_cleared_makes_its_values_again():
+    made = []
+    cache = Cache(lambda key: made.append(key) or key.upper(), 2)
+    assert (cache("a"), cache("a")) == ("A", "A")
+    cache.clear()
+    assert cache("a") == "A"
+    assert made == ["a", "a"]

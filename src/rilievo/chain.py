@@ -123,3 +123,8 @@ class Cache(Generic[V]):
             while len(self._values) > self._capacity:
                 self._values.popitem(last=False)
             return value
+
+    def clear(self) -> None:
+        """Forgets all values."""
+        with self._lock:
+            self._values.clear()

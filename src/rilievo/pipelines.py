@@ -306,9 +306,13 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
         parallel=settings.quality != "high",
     )
     fusion = points.FusionConfig()
-    maps = StoredMaps(names, near, lambda name: (project.get(filled[name]), load_view(name)))
+    maps = StoredMaps(
+        names, near, lambda name: (project.get(filled[name]), found.load_view(scene, name, config.max_size))
+    )
 
     def fused() -> PointCloud:
+        for cache in (load_first, load_second, load_checked, load_view):  # the fusion keeps its own window of maps
+            cache.clear()
         cloud = points.fuse(maps, config=fusion)
         if found.known is not None:  # cameras that were given count as exact
             return cloud
