@@ -252,6 +252,53 @@ class DepthMap(_Value):
 
 
 @dataclass(frozen=True, eq=False)
+class PhotoDepth(_Value):
+    """What a network sees in one photo (PINHOLE camera of the map's size): inverse depth, known as far as `scale` says.
+
+    scale: "relative" (1/depth = a * disparity + b, with a > 0 and b unknown), "similar" (1/depth = a * disparity) or
+    "metric" (1/depth = disparity, in 1/m).
+    disparity: >= 0, 0 where infinitely far (sky), NaN where the network gave no answer.
+    sigma: standard deviation of `disparity` as the model states it, same unit, NaN unknown.  confidence: 0..1.
+    sky: True where there is no surface.  model: its row in `weights.py`.
+    focal_source: where the focal length comes from: "given", "exif", "vanishing points", "network" or "assumed".
+    focal_sigma: its relative standard deviation.
+    """
+
+    name: str
+    model: str
+    scale: str
+    camera: Camera
+    focal_source: str
+    focal_sigma: float
+    disparity: Float32[np.ndarray, "h w"]
+    sigma: Float32[np.ndarray, "h w"]
+    confidence: Float32[np.ndarray, "h w"]
+    sky: Bool[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleFit(_Value):
+    """How a PhotoDepth becomes depth: 1/depth = a * disparity + b, in 1/`unit`.
+
+    covariance: of (a, b), in their units squared.  spread: relative standard deviation of depth that remains at a place
+    without a reference (how badly the photo's shape fits the references).
+    unit: "m", or "unknown" where nothing fixed the scale.
+    method: how it was found, one phrase.  num_references, num_outliers: measured places used, and set aside.
+    shift_known: False where b was assumed, so that depth ratios and angles between surfaces may be wrong.
+    """
+
+    a: float
+    b: float
+    covariance: Float64[np.ndarray, "2 2"]
+    spread: float
+    unit: str
+    method: str
+    num_references: int = 0
+    num_outliers: int = 0
+    shift_known: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class PointCloud(_Value):
     """Oriented coloured points, relative to `origin` (world = points + origin).
 
