@@ -192,7 +192,7 @@ def measure(name: str, surface: Mesh, views: dict[str, View], args: argparse.Nam
 
 def resized(mesh: Mesh, num_faces: int) -> Mesh:
     """The surface with about so many faces: every face cut in four as often as needed, then simplified."""
-    import fast_simplification
+    from rilievo.stages.mesh_clean import simplify
 
     while len(mesh.faces) < num_faces:
         a, b, c = mesh.faces.T.astype(np.int64)
@@ -203,7 +203,7 @@ def resized(mesh: Mesh, num_faces: int) -> Mesh:
         points = np.concatenate([mesh.vertices, (mesh.vertices[first] + mesh.vertices[second]) / 2])
         faces = np.stack([a, p, r, p, b, q, r, q, c, p, q, r], 1).reshape(-1, 3)
         mesh = Mesh(points.astype(np.float32), faces.astype(np.int32), origin=mesh.origin)
-    points, faces = fast_simplification.simplify(mesh.vertices.copy(), mesh.faces.copy(), target_count=num_faces)
+    points, faces = simplify(mesh.vertices, mesh.faces, num_faces)
     return Mesh(points.astype(np.float32), faces.astype(np.int32), origin=mesh.origin)
 
 

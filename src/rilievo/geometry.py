@@ -5,7 +5,7 @@ A rigid transform is a (3, 4) matrix [R | t] named by its direction: `b_from_a`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -28,6 +28,20 @@ def invert(b_from_a: np.ndarray) -> np.ndarray:
 def transform(b_from_a: np.ndarray, x_in_a: np.ndarray) -> np.ndarray:
     """Points (n, 3) in a -> points (n, 3) in b."""
     return x_in_a @ b_from_a[:, :3].T + b_from_a[:, 3]
+
+
+def distinct_cameras(cameras: Iterable[Camera]) -> tuple[tuple[Camera, ...], np.ndarray]:
+    """The different ones of some cameras in order of arrival, and for each the number of its like, int32 (n,)."""
+    found: dict[tuple[str, int, int, tuple[float, ...]], int] = {}
+    models: list[Camera] = []
+    index = []
+    for camera in cameras:
+        key = (camera.model, camera.width, camera.height, tuple(camera.params.tolist()))
+        if key not in found:
+            found[key] = len(models)
+            models.append(camera)
+        index.append(found[key])
+    return tuple(models), np.array(index, np.int32)
 
 
 def distort(camera: Camera, xy: np.ndarray) -> np.ndarray:

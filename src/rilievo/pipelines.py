@@ -13,8 +13,8 @@ from rilievo.chain import Cache, Chain
 from rilievo.codec import content_id
 from rilievo.errors import AlignmentError
 from rilievo.gather import Gathered, gather
+from rilievo.io.known_cameras import KnownCameras
 from rilievo.plan import (
-    LARGE_PHOTO,
     TEXTURE_PRESETS,
     BuildSettings,
     Plan,
@@ -24,6 +24,7 @@ from rilievo.plan import (
     fit_budget,
     measure_slowness,
     predict,
+    searches_fine,
 )
 from rilievo.project import Project
 from rilievo.types import Camera, DepthMap, Features, Photo, PointCloud, Reconstruction, View
@@ -62,7 +63,8 @@ def photos_to_mesh(
     if announce:
         announce(plan)
     check_plan(plan, run, house)
-    sparse = find_cameras(chain, found, settings) if found.known is None else use_cameras(chain, found, settings)
+    given = found.known
+    sparse = use_cameras(chain, found, given, settings) if given else find_cameras(chain, found, settings)
     cloud = make_cloud(chain, found, sparse, settings)
     mesh = make_mesh(chain, found, sparse, cloud, settings)
     chain.name(cameras=sparse.object_id, cloud=cloud, mesh=mesh)
@@ -126,12 +128,11 @@ def find_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Spar
     return Sparse(object_id, project.get(object_id), keypoints)
 
 
-def use_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Sparse:
+def use_cameras(chain: Chain, found: Gathered, given: KnownCameras, settings: BuildSettings) -> Sparse:
     """Known cameras: keypoints, matches that fit them, and points."""
     from rilievo.stages import known, pairs
 
-    assert found.known is not None
-    project, cameras, placed = chain.project, found.known.cameras, found.known.cam_from_world
+    project, cameras, placed = chain.project, given.cameras, given.cam_from_world
     names = [photo.name for photo in found.photos if photo.name in cameras]
     extractor = "sift" if settings.keypoints == "auto" else settings.keypoints
     keypoints = find_keypoints(chain, found, names, extractor, settings, "keypoints")
@@ -154,14 +155,14 @@ def use_cameras(chain: Chain, found: Gathered, settings: BuildSettings) -> Spars
     object_id = chain.one(
         "cameras",
         config,
-        [*found.photo_ids, *place.values(), *matched.values(), content_id(found.known.unit)],
+        [*found.photo_ids, *place.values(), *matched.values(), content_id(given.unit)],
         lambda: known.place_known(
             found.photos,
             {name: load(name) for name in names},
             [project.get(i) for i in matched.values()],
             cameras,
             placed,
-            unit=found.known.unit if found.known else "unknown",
+            unit=given.unit,
             config=config,
         ),
     )
@@ -174,9 +175,7 @@ def find_keypoints(
     """Features of each photo: {photo name: object id}."""
     from rilievo.stages import features
 
-    # For a look, large photos need not be searched for details of a pixel: that is three fifths of the work.
-    fine = settings.quality != "draft" or max(max(p.width, p.height) for p in found.photos) < LARGE_PHOTO
-    config = features.FeaturesConfig(extractor=extractor, upsample=fine, seed=settings.seed)
+    config = features.FeaturesConfig(extractor=extractor, upsample=searches_fine(found, settings), seed=settings.seed)
     return chain.each(
         stage,
         config,

@@ -59,6 +59,12 @@ def depth_config(settings: BuildSettings) -> DepthConfig:
     return config if settings.depth_size is None else replace(config, max_size=settings.depth_size)
 
 
+def searches_fine(found: Gathered, settings: BuildSettings) -> bool:
+    """Whether keypoints are searched for details of a pixel: for a look, large photos need not be, and that is three
+    fifths of the work."""
+    return settings.quality != "draft" or max((max(p.width, p.height) for p in found.photos), default=0) < LARGE_PHOTO
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a build is expected to take; `settings` are those it will use."""
@@ -92,9 +98,8 @@ def predict(found: Gathered, settings: BuildSettings, num_threads: int, slowness
     view_mpx = sum(_mpx_within(w, h, view_size) for w, h in sizes)
     n = len(sizes)
     pairs = n * (n - 1) / 2 if n <= 60 else 30 * n
-    fine = settings.quality != "draft" or max((max(s) for s in sizes), default=0) < LARGE_PHOTO
     shared = (
-        COST["keypoints"] * mpx * (1.0 if fine else 0.4)
+        COST["keypoints"] * mpx * (1.0 if searches_fine(found, settings) else 0.4)
         + COST["pair"] * pairs
         + (COST["depth"] + COST["cloud"]) * depth_mpx
         + (COST["texture"] + (COST["refine"] if settings.quality == "high" else 0.0)) * view_mpx

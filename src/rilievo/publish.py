@@ -17,7 +17,7 @@ from rilievo.codec import content_id
 from rilievo.gather import Gathered
 from rilievo.project import Project, explain_os_errors
 from rilievo.report_sigma import sigma_picture
-from rilievo.types import Camera, Mesh, Reconstruction
+from rilievo.types import Camera, Features, Mesh, Reconstruction
 
 if TYPE_CHECKING:
     from rilievo.stages.faults import Fault
@@ -75,19 +75,20 @@ def write_report(
     mesh: Mesh = project.named("mesh")
     accounts = project.read()["accounts"]
     small = {p.name: _thumbnail(found, p.name) for p in found.photos[:400]}
+    keypoints = {name: project.get(i) for name, i in features.items()}
     facts = report.build_report(
         version=__version__,
         settings=settings,
         photos=found.photos,
         rejected=rejected,
-        num_keypoints={name: len(project.get(i).keypoints) for name, i in features.items()},
+        num_keypoints={name: len(f.keypoints) for name, f in keypoints.items()},
         reconstruction=scene,
         cloud=project.named("cloud"),
         mesh=mesh,
         boundary_lengths=[loop.length for loop in holes(project.get(project.read()["made_from"]["surface"][0]))],
         texture_facts=texture_facts(mesh),
         stages=[{"stage": stage, **account} for stage, account in accounts.items()],
-        faults=_faults(project, found, features, scene, small),
+        faults=_faults(project, found, keypoints, scene, small),
     )
     folder = project.root / "export"
     pictures = take_pictures(scene, mesh, lambda name, size: found.load_view(scene, name, size).pixels)
@@ -100,17 +101,17 @@ def write_report(
 def _faults(
     project: Project,
     found: Gathered,
-    features: Mapping[str, str],
+    keypoints: Mapping[str, Features],
     scene: Reconstruction,
     small: Mapping[str, np.ndarray],
 ) -> dict[str, tuple[Fault, ...]]:
     """What is wrong with single photos; without keypoints (cameras that were given) what the rest tells."""
     from rilievo.stages.faults import find_faults
 
-    matches = [project.get(i) for i in project.read()["made_from"].get("matches", [])] if features else []
+    matches = [project.get(i) for i in project.read()["made_from"].get("matches", [])] if keypoints else []
     return find_faults(
         found.photos,
-        {name: project.get(i) for name, i in features.items()},
+        keypoints,
         matches,
         scene,
         brightness={name: float(np.median(pixels)) for name, pixels in small.items()},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rilievo.report_sigma import sigma_facts
-from rilievo.types import Features, Mesh, Photo, PointCloud, Reconstruction
+from rilievo.types import Mesh, Photo, PointCloud, Reconstruction
 
 if TYPE_CHECKING:
     from rilievo.stages.faults import Fault
@@ -253,11 +253,6 @@ def summarize(report: Mapping[str, Any]) -> str:
         *(f"warning   {w}" for w in report["warnings"]),
     ]
     return "\n".join(lines)
-
-
-def count_keypoints(features: Mapping[str, Features]) -> dict[str, int]:
-    """Photo name -> number of keypoints."""
-    return {name: len(f.keypoints) for name, f in features.items()}
 
 
 def _round(x: float | None, digits: int) -> float | None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from rilievo import kernels
 from rilievo.geometry import transform
+from rilievo.stages.mesh_clean import face_areas
+from rilievo.stages.render import block_mean
 from rilievo.types import Camera, Mesh
 
 # Limits of the colour scale, its marks, and what counts as coarse; in pixel footprints.
@@ -23,7 +25,7 @@ def sigma_facts(mesh: Mesh, gsd: float, unit: str) -> dict[str, Any]:
     gsd: world length of a pixel's footprint.  unit: "m" or "unknown".  Lengths are in world units, `*_gsd` in
     footprints; None where the mesh has no sigma. `scale` says what 1 sigma is compared with.
     """
-    area = _areas(mesh)
+    area = face_areas(mesh.vertices, mesh.faces)
     inferred = mesh.inferred if mesh.inferred is not None else np.zeros(len(mesh.faces), bool)
     sigma = face_sigma(mesh)
     measured = ~inferred & np.isfinite(sigma)
@@ -93,11 +95,6 @@ def face_sigma(mesh: Mesh) -> np.ndarray:
     return mesh.sigma[mesh.faces].astype(np.float64).mean(1)
 
 
-def _areas(mesh: Mesh) -> np.ndarray:
-    x = mesh.vertices[mesh.faces].astype(np.float64)
-    return np.linalg.norm(np.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 0]), axis=1) / 2
-
-
 def _quantiles(values: np.ndarray, weights: np.ndarray, shares: tuple[float, ...]) -> list[float | None]:
     """Weighted quantiles; None where nothing has weight."""
     if not len(values) or not weights.sum() > 0:
@@ -141,7 +138,7 @@ def sigma_picture(
     shade = 0.72 + 0.28 * facing
     color *= np.append(shade, 1.0)[face][..., None].astype(np.float32)
     color[~seen] = 255
-    color = sum(color[i::k, j::k] for i in range(k) for j in range(k)) / np.float32(k * k)
+    color = block_mean(color, k)
     return np.concatenate([np.clip(np.round(color), 0, 255).astype(np.uint8), legend(camera.width, gsd, unit)])
 
 

@@ -92,6 +92,7 @@ def evidence(project: Project, name: str) -> dict[str, Any]:
     """From the project's stored results: the photos that match a photo best (`partners`), and the diagnosis as text.
     Empty where the photo never got as far as matching."""
     from rilievo.stages.diagnose import diagnose
+    from rilievo.stages.mapping import pairs
 
     content = project.read()
     made_from = content.get("made_from", {})
@@ -104,13 +105,11 @@ def evidence(project: Project, name: str) -> dict[str, Any]:
     matches = [project.get(i) for i in made_from["matches"]]
     scene = project.named("cameras")
     partners = []
-    for value in matches:
-        for k, name0 in enumerate(value.names0):
-            if name in (name0, value.name1):
-                other = value.name1 if name == name0 else name0
-                verified = int(value.offsets[k + 1] - value.offsets[k])
-                placed = other in scene.names
-                partners.append({"name": other, "raw": int(value.num_raw[k]), "verified": verified, "placed": placed})
+    for name0, name1, verified, num_raw, _ in pairs(matches):
+        if name in (name0, name1):
+            other = name1 if name == name0 else name0
+            placed = other in scene.names
+            partners.append({"name": other, "raw": num_raw, "verified": len(verified), "placed": placed})
     partners.sort(key=lambda p: (-p["verified"], -p["raw"], p["name"]))
     text = diagnose(name, photos, features, matches, scene)
     hint = next((line.removeprefix("hint: ") for line in text.splitlines() if line.startswith("hint: ")), "")

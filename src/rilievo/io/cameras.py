@@ -217,14 +217,9 @@ def read_transforms(path: str | Path) -> Reconstruction:
         applied = np.eye(4)
         applied[:3] = np.array(document.get("applied_transform", np.eye(3, 4)), np.float64)[:3]
         back = np.linalg.inv(applied)
-        cameras: list[Camera] = []
-        index, poses, names = [], [], []
+        cameras, index = geometry.distinct_cameras(_read_intrinsics({**document, **frame}, path) for frame in frames)
+        poses, names = [], []
         for frame in frames:
-            camera = _read_intrinsics({**document, **frame}, path)
-            same = [k for k, c in enumerate(cameras) if _same(c, camera)]
-            if not same:
-                cameras.append(camera)
-            index.append(same[0] if same else len(cameras) - 1)
             matrix = back @ np.array(frame["transform_matrix"], np.float64).reshape(4, 4)
             world_from_cam = np.concatenate([matrix[:3, :3] @ _OPENGL_FROM_OPENCV, matrix[:3, 3:]], 1)
             poses.append(geometry.invert(world_from_cam))
@@ -235,8 +230,8 @@ def read_transforms(path: str | Path) -> Reconstruction:
     extra = document.get("rilievo", {})
     model = Reconstruction(
         names=tuple(names),
-        camera_index=np.array(index, np.int32),
-        cameras=tuple(cameras),
+        camera_index=index,
+        cameras=cameras,
         cam_from_world=np.array(poses, np.float64).reshape(-1, 3, 4),
         points=np.zeros((0, 3)),
         point_colors=np.zeros((0, 3), np.uint8),
@@ -290,10 +285,6 @@ def _picture_size(path: Path, file_path: str) -> dict[str, int]:
     raise ValueError(f"it does not say the size of the photos, and {file_path} is not beside it")
 
 
-def _same(a: Camera, b: Camera) -> bool:
-    return (a.model, a.width, a.height) == (b.model, b.width, b.height) and np.array_equal(a.params, b.params)
-
-
 # --- undistorted photos -----------------------------------------------------------------------------------------------
 
 
@@ -317,16 +308,12 @@ def export_undistorted(
         raise ValueError(f"format must be colmap or nerfstudio, not {format!r}")
     folder = Path(folder)
     written: list[Path] = []
-    cameras: list[Camera] = []
-    index = np.zeros(len(model.names), np.int32)
+    straight_cameras: list[Camera] = []
     obs_xy = np.zeros_like(model.obs_xy)
     files = {name: _picture_name(name) for name in model.names}
     for k, name in enumerate(model.names):
         view = undistort_view(load_pixels(name), model.camera(k), model.cam_from_world[k], name, max_size=max_size)
-        same = [i for i, c in enumerate(cameras) if _same(c, view.camera)]
-        if not same:
-            cameras.append(view.camera)
-        index[k] = same[0] if same else len(cameras) - 1
+        straight_cameras.append(view.camera)
         rows = model.obs_photo == k
         ideal = geometry.undistort(model.camera(k), model.obs_xy[rows])
         obs_xy[rows] = ideal * [view.camera.fx, view.camera.fy] + [view.camera.cx, view.camera.cy]
@@ -339,7 +326,8 @@ def export_undistorted(
             with replacing(target) as file:
                 file.write(raw)
             written.append(target)
-    straight = replace(model, cameras=tuple(cameras), camera_index=index, obs_xy=obs_xy)
+    cameras, index = geometry.distinct_cameras(straight_cameras)
+    straight = replace(model, cameras=cameras, camera_index=index, obs_xy=obs_xy)
     if format == "nerfstudio":
         photos = {name: f"images/{file}" for name, file in files.items()}
         return [*written, write_transforms(folder / "transforms.json", straight, photos=photos)]

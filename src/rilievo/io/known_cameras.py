@@ -37,24 +37,7 @@ def read_known_cameras(path: Path | str, photos: Sequence[Photo]) -> KnownCamera
 
     Raises InputError when nothing can be read, fewer than two photos are named, or a size does not fit.
     """
-    path = Path(path)
-    if path.is_file() and path.suffix == ".json" and path.name != "cameras.json":
-        model, names, unit = files.read_transforms(path), None, None
-    elif (path / "cameras.bin").is_file():
-        model, names, unit = files.read_colmap(path), None, None
-    elif (path / "transforms.json").is_file():
-        model, names, unit = files.read_transforms(path / "transforms.json"), None, None
-    else:
-        try:
-            truth = load_truth(path.parent if path.is_file() else path)
-        except InputError as error:
-            raise InputError(f"no known cameras can be read from {path}", error.why, _HINT) from error
-        model, names, unit = truth, truth.names, truth.unit
-    if names is None:
-        rows = {n: (model.camera(i), model.cam_from_world[i]) for i, n in enumerate(model.names)}  # type: ignore[union-attr]
-        unit = model.unit
-    else:
-        rows = {n: (model.cameras[i], model.cam_from_world[i]) for i, n in enumerate(names)}
+    rows, unit = _read_rows(Path(path))
     cameras: dict[str, Camera] = {}
     placed: dict[str, np.ndarray] = {}
     by_stem: dict[str, list[str]] = {}
@@ -73,7 +56,24 @@ def read_known_cameras(path: Path | str, photos: Sequence[Photo]) -> KnownCamera
             f"{next(iter(rows), 'nothing')}",
             _HINT,
         )
-    return KnownCameras(cameras, placed, str(unit))
+    return KnownCameras(cameras, placed, unit)
+
+
+def _read_rows(path: Path) -> tuple[dict[str, tuple[Camera, np.ndarray]], str]:
+    """The cameras of a file or folder by name, each with its cam_from_world, and their unit."""
+    if path.is_file() and path.suffix == ".json" and path.name != "cameras.json":
+        model = files.read_transforms(path)
+    elif (path / "cameras.bin").is_file():
+        model = files.read_colmap(path)
+    elif (path / "transforms.json").is_file():
+        model = files.read_transforms(path / "transforms.json")
+    else:
+        try:
+            truth = load_truth(path.parent if path.is_file() else path)
+        except InputError as error:
+            raise InputError(f"no known cameras can be read from {path}", error.why, _HINT) from error
+        return {n: (truth.cameras[i], truth.cam_from_world[i]) for i, n in enumerate(truth.names)}, truth.unit
+    return {n: (model.camera(i), model.cam_from_world[i]) for i, n in enumerate(model.names)}, model.unit
 
 
 def _last(name: str) -> str:

@@ -83,18 +83,12 @@ def place_known(
     """
     names = tuple(sorted(cameras))
     row = {name: i for i, name in enumerate(names)}
-    models: list[Camera] = []
-    index = np.zeros(len(names), np.int32)
-    for i, name in enumerate(names):
-        same = [k for k, c in enumerate(models) if _same(c, cameras[name])]
-        if not same:
-            models.append(cameras[name])
-        index[i] = same[0] if same else len(models) - 1
+    models, index = geometry.distinct_cameras(cameras[name] for name in names)
     track, photo, keypoint = _tracks(names, features, matches)
     xy = np.zeros((len(track), 2), np.float32)
     color = np.zeros((len(track), 3))
     ray = np.zeros((len(track), 3))
-    centers = np.array([-cam_from_world[n][:, :3].T @ cam_from_world[n][:, 3] for n in names])
+    centers = geometry.invert(np.stack([cam_from_world[n] for n in names]))[:, :, 3]
     for name, i in row.items():
         at = photo == i
         xy[at], color[at] = features[name].keypoints[keypoint[at]], features[name].colors[keypoint[at]]
@@ -127,7 +121,7 @@ def place_known(
     model = Reconstruction(
         names=names,
         camera_index=index,
-        cameras=tuple(models),
+        cameras=models,
         cam_from_world=np.stack([cam_from_world[n] for n in names]),
         points=points[kept],
         point_colors=np.floor(mean + 0.5).astype(np.uint8),
@@ -141,10 +135,6 @@ def place_known(
         intrinsics_note="Cameras are as they were given.",
     )
     return in_order(replace(model, point_errors_px=point_errors(model)))
-
-
-def _same(a: Camera, b: Camera) -> bool:
-    return (a.model, a.width, a.height) == (b.model, b.width, b.height) and np.array_equal(a.params, b.params)
 
 
 def _tracks(

@@ -59,9 +59,18 @@ def render_mesh(
         color = color * _light(mesh, vertices, face_index, intrinsics, cam_from_world)[..., None]
     color = np.where(seen[..., None], color, np.array(config.background, np.float32))
     if k > 1:
-        color = sum(color[i::k, j::k] for i in range(k) for j in range(k)) / np.float32(k * k)
+        color = block_mean(color, k)
         depth = depth[k // 2 :: k, k // 2 :: k]
     return np.clip(np.round(np.nan_to_num(color)), 0, 255).astype(np.uint8), np.ascontiguousarray(depth)
+
+
+def block_mean(picture: np.ndarray, k: int) -> np.ndarray:
+    """Means over blocks of k x k pixels: float32 (k h, k w, c) -> (h, w, c)."""
+    total = np.zeros_like(picture[::k, ::k])
+    for i in range(k):
+        for j in range(k):
+            total += picture[i::k, j::k]
+    return total / np.float32(k * k)
 
 
 def _sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
