@@ -47,9 +47,9 @@ def _attribute(name: str, value: Any) -> bytes:
     return _field(1, name) + b"".join(_field(8, int(v)) for v in value) + _field(20, 7)
 
 
-def _value(name: str, shape: Sequence[int | str]) -> bytes:
+def _value(name: str, shape: Sequence[int | str], kind: int = _FLOAT) -> bytes:
     dims = b"".join(_field(1, _field(2, d) if isinstance(d, str) else _field(1, d)) for d in shape)
-    return _field(1, name) + _field(2, _field(1, _field(1, _FLOAT) + _field(2, dims)))
+    return _field(1, name) + _field(2, _field(1, _field(1, kind) + _field(2, dims)))
 
 
 class Graph:
@@ -66,9 +66,9 @@ class Graph:
         self._count += 1
         return f"v{self._count}"
 
-    def input(self, name: str, shape: Sequence[int | str]) -> str:
-        """A float32 input; a string in `shape` is a free dimension."""
-        self._inputs.append(_value(name, shape))
+    def input(self, name: str, shape: Sequence[int | str], *, integer: bool = False) -> str:
+        """A float32 input (or int64); a string in `shape` is a free dimension."""
+        self._inputs.append(_value(name, shape, _INT64 if integer else _FLOAT))
         return name
 
     def constant(self, a: np.ndarray) -> str:

@@ -1,0 +1,81 @@
+"""Where a photo shows the sky: the network's opinion, held against colour, texture and place."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def find_sky(
+    guide: np.ndarray, disparity: np.ndarray, probability: np.ndarray | None, *, threshold: float = 0.5
+) -> np.ndarray:
+    """bool (h, w). guide uint8 (h, w, 3), disparity float32 (h, w), probability float32 (h, w) of the network or None.
+
+    Sky is what the network calls sky, or, where it has no opinion, what is as far as anything in the photo. In both
+    cases it must be nearly without texture, of a colour that skies have, and hang together with the photo's upper edge
+    or be called sky with certainty. A network's doubt is settled by likeness to the sky that is certain.
+    """
+    h, w = disparity.shape
+    smooth = cv2.GaussianBlur(guide, (0, 0), 1.0)
+    look = _likeness(smooth)
+    if probability is None:
+        known = disparity[np.isfinite(disparity)]
+        if not len(known):
+            return np.zeros((h, w), bool)
+        high = float(np.quantile(known, 0.95))
+        probability = (1 / (1 + np.exp((disparity - 0.03 * high) / max(0.01 * high, 1e-12)))).astype(np.float32)
+        probability = np.where(np.isfinite(disparity), probability, 0.0).astype(np.float32)
+        sure, maybe = 0.5, 0.5
+        score = probability * look
+    else:
+        sure, maybe = 0.9, 0.15
+        score = probability * (0.5 + 0.5 * look)
+    certain = (probability > sure) & (look > 0.5)
+    if certain.mean() < 1e-3:
+        return np.zeros((h, w), bool)
+    lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB).astype(np.float32)
+    like = _color_model(lab, certain)
+    fill = (score > threshold * 0.6) | (certain) | ((probability > maybe) & (like > 0.5) & (look > 0.3))
+    fill &= (probability > sure) | (look > 0.3)
+    return _from_above(fill, certain)
+
+
+def _likeness(smooth: np.ndarray) -> np.ndarray:
+    """0..1, float32: little texture, and blue, or bright and without much colour, or the red of a low sun."""
+    grey = cv2.cvtColor(smooth, cv2.COLOR_RGB2GRAY)
+    gx, gy = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=0.125)
+    rough = cv2.blur(np.hypot(gx, gy), (9, 9))
+    flat = np.exp(-((rough / 8.0) ** 2))
+    r, g, b = (smooth[..., i].astype(np.float32) for i in range(3))
+    value = np.maximum(np.maximum(r, g), b)
+    blue = (b >= r) & (b >= g - 4) & (value > 50)
+    bright = value > 140
+    greenish = (g > b + 6) & (g > r + 2)
+    return (flat * np.where(greenish, 0.1, np.where(blue | bright, 1.0, 0.35))).astype(np.float32)
+
+
+def _color_model(lab: np.ndarray, certain: np.ndarray) -> np.ndarray:
+    """How close each pixel's colour is to the certain sky's at about its height, 0..1 float32."""
+    h = lab.shape[0]
+    weight = certain.astype(np.float32)
+    n = weight.sum(1)
+    rows = np.arange(h)
+    have = np.nonzero(n > 0)[0]
+    means = np.stack([np.interp(rows, have, (lab[have, :, k] * weight[have]).sum(1) / n[have]) for k in range(3)], -1)
+    means = cv2.GaussianBlur(means.astype(np.float32), (1, 0), sigmaX=1e-3, sigmaY=max(h / 40, 1.0))
+    difference = lab - means[:, None]
+    spread = np.sqrt(max(float((difference[certain] ** 2).mean()), 9.0))
+    return np.exp(-(difference**2).sum(-1) / (2 * (2.5 * spread) ** 2)).astype(np.float32)
+
+
+def _from_above(fill: np.ndarray, certain: np.ndarray) -> np.ndarray:
+    """The connected parts of `fill` that touch the upper edge or hold a fair piece of certain sky."""
+    count, label, stats, _ = cv2.connectedComponentsWithStats(fill.astype(np.uint8), connectivity=4)
+    keep = np.zeros(count, bool)
+    keep[np.unique(label[0])] = True
+    inside = np.bincount(label[certain], minlength=count)
+    area = stats[:, cv2.CC_STAT_AREA]
+    keep |= inside > np.maximum(0.5 * area, 2e-4 * fill.size)
+    keep &= inside > 0.02 * area
+    keep[0] = False
+    return keep[np.asarray(label)]
