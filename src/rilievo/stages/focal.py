@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-ASSUMED_SIGMA = 0.35  # relative: from a 20 mm to a 45 mm lens (full frame) within two of it
+from rilievo.stages.vanishing import VanishingConfig, vanishing_focal
+
+ASSUMED_SIGMA = 0.35  # relative: lenses from 20 to 45 mm (full frame) are within one and a bit of it
 EXIF_SIGMA = 0.03
 GIVEN_SIGMA = 0.005
 
@@ -21,6 +23,8 @@ class FocalConfig:
 
     vanishing_points: bool = True
     """look for straight lines and their vanishing points where no focal length is given"""
+    max_sigma: float = 0.25
+    """largest relative standard deviation at which vanishing points are believed"""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,29 @@ def estimate_focal(
     given_source: str = "exif",
     config: FocalConfig = FocalConfig(),
 ) -> FocalEstimate:
-    """Without a network. pixels: uint8 (h, w, 3), of any size; full_size: height and width of the full photo;
-    given_px: in pixels of the full photo."""
+    """Without a network.
+
+    pixels: uint8 (h, w, 3), the whole photo at any size.  full_size: height and width of the full photo.  given_px: in
+    pixels of the full photo.  A focal length from vanishing points supposes that the principal point is in the middle.
+    """
     if given_px is not None:
         return FocalEstimate(given_px, GIVEN_SIGMA if given_source == "given" else EXIF_SIGMA, given_source)
-    longer = max(full_size)
-    return FocalEstimate(longer / 2 / math.tan(math.radians(30)), ASSUMED_SIGMA, "assumed")
+    assumed = FocalEstimate(max(full_size) / 2 / math.tan(math.radians(30)), ASSUMED_SIGMA, "assumed")
+    if not config.vanishing_points:
+        return assumed
+    found = vanishing_focal(pixels, config=VanishingConfig())
+    if found.sigma > config.max_sigma:
+        return replace(assumed, note=found.reason or "the vanishing points are too uncertain")
+    # What lenses usually are counts too, by its own uncertainty.
+    full_px = found.focal_px * max(full_size) / max(pixels.shape[:2])
+    focal_px, sigma = _mean(assumed.focal_px, assumed.sigma, full_px, found.sigma)
+    return FocalEstimate(focal_px, sigma, "vanishing points")
+
+
+def _mean(f1: float, sigma1: float, f2: float, sigma2: float) -> tuple[float, float]:
+    """Mean of the logarithms, weighted by their variances, and its relative standard deviation."""
+    a, b = sigma1**-2, sigma2**-2
+    return math.exp((a * math.log(f1) + b * math.log(f2)) / (a + b)), (a + b) ** -0.5
 
 
 def combine_focal(first: FocalEstimate, network_px: float | None, network_sigma: float) -> FocalEstimate:
@@ -63,6 +84,6 @@ def combine_focal(first: FocalEstimate, network_px: float | None, network_sigma:
     one from EXIF are left alone. The source is the one that weighs most."""
     if first.source in ("given", "exif") or network_px is None or not math.isfinite(network_sigma):
         return first
-    a, b = first.sigma**-2, network_sigma**-2
-    log = (a * math.log(first.focal_px) + b * math.log(network_px)) / (a + b)
-    return FocalEstimate(math.exp(log), (a + b) ** -0.5, first.source if a >= b else "network", first.note)
+    focal_px, sigma = _mean(first.focal_px, first.sigma, network_px, network_sigma)
+    source = first.source if first.sigma <= network_sigma else "network"
+    return FocalEstimate(focal_px, sigma, source, first.note)

@@ -78,4 +78,4 @@ def _from_above(fill: np.ndarray, certain: np.ndarray) -> np.ndarray:
     keep |= inside > np.maximum(0.5 * area, 2e-4 * fill.size)
     keep &= inside > 0.02 * area
     keep[0] = False
-    return keep[np.asarray(label)]
+    return np.take(keep, label)
