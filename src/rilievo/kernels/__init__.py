@@ -53,6 +53,7 @@ KERNELS: dict[str, str] = {
     "warp_surface": "refine",
     "compare_warped": "refine",
     "collect_pixels": "refine",
+    "choose_sides": "sides",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
@@ -88,7 +89,12 @@ def get(name: str, backend: str | None = None) -> Callable[..., Any]:
     """The kernel of that name from the chosen backend."""
     if (backend or _backend) == "reference":
         return getattr(importlib.import_module(f"rilievo.kernels.reference.{KERNELS[name]}"), name)
-    return getattr(native(), name)
+    found = getattr(native(), name, None)
+    if found is None:
+        raise ImportError(
+            f"the compiled kernels are older than the source ({name} is missing): sh tools/build_native.sh"
+        )
+    return found
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ photo's edges, sky is taken out, and the focal length is the best of what EXIF, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from rilievo.types import Camera, PhotoDepth
 
 MIN_SIDE = 32
 MAX_ASPECT = 2.0  # beyond this a photo is seen in windows
+_AT_ONCE = 8  # pieces in memory as the network's pictures
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,31 @@ class _Eye:
 
     def look(self, pixels: np.ndarray, guide: np.ndarray | None, focal_px: float | None) -> Seen:
         """What it sees in a picture, mirrored too where that is asked for. guide: the same picture, smaller."""
-        picture, look = self._show(pixels, guide, focal_px)
-        first = self._answer(picture, look)
-        if not self.config.mirror:
-            sigma = first.sigma
-            return first if sigma is not None else replace(first, sigma=self._usual_sigma(first.disparity))
-        return self._mean(first, self._answer(picture[:, ::-1], look))
+        return self.look_all([(pixels, guide)], focal_px)[0]
+
+    def look_all(self, pictures: Sequence[tuple[np.ndarray, np.ndarray | None]], focal_px: float | None) -> list[Seen]:
+        """The same for several pictures, side by side."""
+        shown = [self._show(pixels, guide, focal_px) for pixels, guide in pictures]
+        c = self.contract
+        passes = []
+        for picture, look in shown:
+            for view in (picture, picture[:, ::-1]) if self.config.mirror else (picture,):
+                passes.append({c.image: self._array(view), **c.extra(look)})
+        roles = [*self.roles]
+        outputs = self.network.run_all([self.roles[r] for r in roles], passes)
+        n = len(passes) // len(shown)
+        all_seen = []
+        for i, (_, look) in enumerate(shown):
+            first, *mirrored = (
+                c.decode(dict(zip(roles, out, strict=True)), look) for out in outputs[i * n : i * n + n]
+            )
+            if mirrored:
+                all_seen.append(self._mean(first, mirrored[0]))
+            elif first.sigma is None:
+                all_seen.append(replace(first, sigma=self._usual_sigma(first.disparity)))
+            else:
+                all_seen.append(first)
+        return all_seen
 
     def _show(self, pixels: np.ndarray, guide: np.ndarray | None, focal_px: float | None) -> tuple[np.ndarray, Look]:
         """The photo as the network gets it, uint8 (H, W, 3), and how it lies in that picture."""
@@ -182,14 +203,12 @@ class _Eye:
             picture = cv2.copyMakeBorder(picture, *borders, cv2.BORDER_CONSTANT, value=fill)
         return picture, Look(top, left, height, width, h, w, focal_px)
 
-    def _answer(self, picture: np.ndarray, look: Look) -> Seen:
+    def _array(self, picture: np.ndarray) -> np.ndarray:
+        """float32 (1, 3, H, W) as the contract wants it."""
         c = self.contract
         scale = np.float32(1) / (np.float32(255) * np.array(c.std, np.float32))
         shift = np.array(c.mean, np.float32) / np.array(c.std, np.float32)
-        image = np.ascontiguousarray((picture * scale - shift).transpose(2, 0, 1)[None], np.float32)
-        roles = [*self.roles]
-        out = self.network.run([self.roles[r] for r in roles], {c.image: image, **c.extra(look)})
-        return c.decode(dict(zip(roles, out, strict=True)), look)
+        return np.ascontiguousarray((picture * scale - shift).transpose(2, 0, 1)[None], np.float32)
 
     def _usual_sigma(self, disparity: np.ndarray) -> np.ndarray:
         return np.full(disparity.shape, self.contract.sigma * spread(disparity), np.float32)
@@ -267,18 +286,24 @@ def _look_at_pieces(
     """Each piece of the map (corners and size in its pixels), seen at as much of the photo's resolution as helps."""
     H, W = guide.shape[:2]
     sy, sx = pixels.shape[0] / H, pixels.shape[1] / W
+    places = [(top, left) for top in rows for left in cols]
     pieces, all_seen = [], []
-    for top in rows:
-        for left in cols:
-            part = guide[top : top + size[0], left : left + size[1]]
-            full = pixels[
+    for i in range(0, len(places), _AT_ONCE):
+        some = places[i : i + _AT_ONCE]
+        parts = [guide[top : top + size[0], left : left + size[1]] for top, left in some]
+        full = [
+            pixels[
                 round(top * sy) : max(round((top + size[0]) * sy), round(top * sy) + 1),
                 round(left * sx) : max(round((left + size[1]) * sx), round(left * sx) + 1),
             ]
-            seen = eye.look(full, part, focal_px)
-            disparity, sigma, sky = _at_size(seen, part, eye.config)
-            pieces.append(Piece(top, left, disparity, sigma, sky))
-            all_seen.append(seen)
+            for top, left in some
+        ]
+        seen = eye.look_all(list(zip(full, parts, strict=True)), focal_px)
+        pieces += [
+            Piece(top, left, *_at_size(s, part, eye.config))
+            for (top, left), part, s in zip(some, parts, seen, strict=True)
+        ]
+        all_seen += seen
     return pieces, all_seen
 
 
