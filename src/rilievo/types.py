@@ -285,6 +285,9 @@ class ScaleFit(_Value):
     unit: "m", or "unknown" where nothing fixed the scale.
     method: how it was found, one phrase.  num_references, num_outliers: measured places used, and set aside.
     shift_known: False where b was assumed, so that depth ratios and angles between surfaces may be wrong.
+    anchors: where the references lie and what they do: x, y (px of the map), then by how much a and b rise when the
+    true depth there is larger by a factor e than the network's shape says.  focal_gain: by how much a and b rise when
+    the true focal length is larger by a factor e.  With them the errors of fit and map are told apart near references.
     """
 
     a: float
@@ -296,6 +299,8 @@ class ScaleFit(_Value):
     num_references: int = 0
     num_outliers: int = 0
     shift_known: bool = False
+    anchors: Float64[np.ndarray, "n 4"] = field(default_factory=lambda: np.zeros((0, 4)))
+    focal_gain: Float64[np.ndarray, "2"] = field(default_factory=lambda: np.zeros(2))
 
 
 @dataclass(frozen=True, eq=False)
