@@ -150,7 +150,9 @@ def fit_from_dict(values: dict[str, Any]) -> ScaleFit:
     """`fit_as_dict` the other way. Raises KeyError, TypeError or ValueError where something is missing."""
     known = {f.name for f in fields(ScaleFit)}
     kept = {k: v for k, v in values.items() if k in known}
-    return ScaleFit(**{**kept, "covariance": np.array(values["covariance"], np.float64).reshape(2, 2)})
+    shapes = {"covariance": (2, 2), "anchors": (-1, 4), "focal_gain": (2,)}
+    arrays = {k: np.array(values[k], np.float64).reshape(shape) for k, shape in shapes.items() if k in values}
+    return ScaleFit(**{**kept, **arrays})
 
 
 # ------------------------------------------------------------------------------------------------------------ PNG
