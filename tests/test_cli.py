@@ -21,6 +21,7 @@ Photos in, measured 3D out, on a plain CPU.
   info      what a project holds and how good it is
   why       why a photo was or was not placed
   evaluate  compare a result with known truth
+  measure   lengths in a photo of `rilievo depth`, with their plus-minus
   doctor    what this machine has, and a self-test of each kernel
   weights   list or get the files of learned models
   clean     delete what no current result of a project needs

@@ -12,6 +12,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "info": ("rilievo.commands.inspect", "info", "what a project holds and how good it is"),
     "why": ("rilievo.commands.inspect", "why", "why a photo was or was not placed"),
     "evaluate": ("rilievo.commands.evaluate", "evaluate", "compare a result with known truth"),
+    "measure": ("rilievo.commands.measure", "measure", "lengths in a photo of `rilievo depth`, with their plus-minus"),
     "doctor": ("rilievo.commands.doctor", "doctor", "what this machine has, and a self-test of each kernel"),
     "weights": ("rilievo.commands.weights", "weights", "list or get the files of learned models"),
     "clean": ("rilievo.commands.inspect", "clean", "delete what no current result of a project needs"),

@@ -117,6 +117,25 @@ class Linear:
     aside: np.ndarray
 
 
+def observed(observations: tuple[Observation, ...], ray: np.ndarray, log_depth: np.ndarray) -> np.ndarray:
+    """Log of what depth maps of log depth (..., p) at rays (p, 3) say of the observations: (..., n)."""
+    first, second, is_length, is_ray = _columns(observations)
+    value = log_depth[..., first] + np.where(is_ray, 0.5 * np.log1p((ray[first, :2] ** 2).sum(1)), 0.0)
+    if is_length.any():
+        k, m = first[is_length], second[is_length]
+        apart = ray[k] * np.exp(log_depth[..., k])[..., None] - ray[m] * np.exp(log_depth[..., m])[..., None]
+        value[..., is_length] = 0.5 * np.log(np.maximum((apart**2).sum(-1), 1e-24))
+    return value
+
+
+def _columns(observations: tuple[Observation, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """First place, last place, whether it is a length, whether along the ray: (n,) each."""
+    first = np.array([o.places[0] for o in observations], np.int64)
+    last = np.array([o.places[-1] for o in observations], np.int64)
+    kinds = np.array([o.kind for o in observations])
+    return first, last, kinds == "length", kinds == "ray"
+
+
 def linearise(
     observations: tuple[Observation, ...],
     ray: np.ndarray,
@@ -124,29 +143,24 @@ def linearise(
     focal: float,
     click_px: float,
 ) -> Linear:
-    """What depth maps of log depth (p,) at rays (p, 3) say of the observations."""
-    n, p = len(observations), len(ray)
-    value, by_place, by_focal, aside = np.zeros(n), np.zeros((n, p)), np.zeros(n), np.zeros(n)
-    for i, seen in enumerate(observations):
-        k = seen.places[0]
-        if seen.kind == "length":
-            m = seen.places[1]
-            x0, x1 = ray[k] * math.exp(log_depth[k]), ray[m] * math.exp(log_depth[m])
-            length = max(float(np.linalg.norm(x0 - x1)), 1e-12)
-            u = (x0 - x1) / length
-            value[i] = math.log(length)
-            by_place[i, k], by_place[i, m] = u @ x0 / length, -(u @ x1) / length
-            by_focal[i] = -(u[0] * (x0 - x1)[0] + u[1] * (x0 - x1)[1]) / length
-            across = (u[0] ** 2 + u[1] ** 2) * (click_px / focal / length) ** 2
-            aside[i] = across * (x0[2] ** 2 + x1[2] ** 2)
-        else:
-            value[i] = log_depth[k]
-            by_place[i, k] = 1.0
-            if seen.kind == "ray":
-                square = float(ray[k, :2] @ ray[k, :2])
-                value[i] += 0.5 * math.log1p(square)
-                by_focal[i] = -square / (1 + square)
-        by_focal[i] -= seen.focal_gain
+    """What depth maps of log depth (p,) at rays (p, 3) say of the observations, and how that changes."""
+    n, rows = len(observations), np.arange(len(observations))
+    first, last, is_length, is_ray = _columns(observations)
+    value = observed(observations, ray, log_depth)
+    by_place, aside = np.zeros((n, len(ray))), np.zeros(n)
+    by_place[rows, first] = 1.0
+    square = (ray[first, :2] ** 2).sum(1)
+    by_focal = np.where(is_ray, -square / (1 + square), 0.0)
+    if is_length.any():
+        k, m, at = first[is_length], last[is_length], rows[is_length]
+        x0, x1 = ray[k] * np.exp(log_depth[k])[:, None], ray[m] * np.exp(log_depth[m])[:, None]
+        length = np.exp(value[at])
+        u = (x0 - x1) / length[:, None]
+        by_place[at, k], by_place[at, m] = (u * x0).sum(1) / length, -(u * x1).sum(1) / length
+        across = u[:, 0] ** 2 + u[:, 1] ** 2
+        by_focal[at] = -across
+        aside[at] = across * (click_px / focal / length) ** 2 * (x0[:, 2] ** 2 + x1[:, 2] ** 2)
+    by_focal -= np.array([o.focal_gain for o in observations])
     return Linear(value, by_place, by_focal, aside)
 
 
@@ -183,7 +197,7 @@ def solve(problem: Problem, family: Family, field: Field, level: float, prior_sc
 
     linear = around(log_depth)
     V = _covariance(problem, linear, shared, own)
-    eta = _search(problem, family, row, seen, V, around, prior_scale) if family.shifted else 0.0
+    eta = _search(problem, family, row, seen, V, prior_scale) if family.shifted else 0.0
     return _finish(problem, family, row, seen, V, around, prior_scale, eta)
 
 
@@ -199,23 +213,18 @@ def _search(
     row: ShapeError,
     seen: np.ndarray,
     V: np.ndarray,
-    around: Callable[[np.ndarray], Linear],
     prior_scale: tuple[float, float],
 ) -> float:
     """Where on the line of etas the posterior is highest, log_scale solved for at each."""
     inverse = np.linalg.inv(V)
     mean, doubt = prior_scale
-    cost = np.zeros(len(_ETAS))
-    for k, eta in enumerate(_ETAS):
-        residual = seen - around(family.log_depth(problem.places.disparity, eta)).value
-        weight, right = float(inverse.sum()), float((inverse @ residual).sum())
-        if math.isfinite(doubt):
-            weight, right = weight + doubt**-2, right - mean / doubt**2
-        offset = right / weight  # of log depth: -log_scale
-        left = residual - offset
-        cost[k] = left @ inverse @ left + ((family.contrast(eta) - row.contrast) / row.contrast_doubt) ** 2
-        if math.isfinite(doubt):
-            cost[k] += ((offset + mean) / doubt) ** 2
+    known = 0.0 if math.isinf(doubt) else doubt**-2
+    tried = np.stack([family.log_depth(problem.places.disparity, eta) for eta in _ETAS])
+    residual = seen - observed(problem.observations, problem.rays(), tried)
+    offset = ((residual @ inverse).sum(1) - mean * known) / (inverse.sum() + known)  # of log depth: -log_scale
+    left = residual - offset[:, None]
+    cost = np.einsum("ki,ij,kj->k", left, inverse, left, optimize=True) + known * (offset + mean) ** 2
+    cost += ((family.contrast(_ETAS) - row.contrast) / row.contrast_doubt) ** 2
     k = int(np.argmin(cost))
     if 0 < k < len(_ETAS) - 1:
         before, here, after = cost[k - 1 : k + 2]
