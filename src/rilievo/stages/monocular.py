@@ -43,7 +43,7 @@ class MonocularConfig:
     """look at the mirrored photo too and take the mean: steadier, and twice the work"""
     tiles: bool = False
     """look at the photo in overlapping pieces too, for detail as fine as the map"""
-    max_tiles: int = 96
+    max_tiles: int = 64
     """most pieces; they get larger (and the detail coarser) when the map would take more"""
     step: float = 0.08
     """relative change of disparity from one pixel of the network's map to the next that counts as a step"""
@@ -344,6 +344,7 @@ def _pieces(pixels: np.ndarray, guide: np.ndarray, eye: _Eye, focal_px: float | 
         side = round(side * 1.15)
     if len(rows) * len(cols) == 1:
         return maps
+    eye = replace(eye, config=replace(eye.config, mirror=False))
     pieces, _ = _look_at_pieces(pixels, guide, eye, focal_px, rows, cols, size)
     disparity, sigma, sky = maps
     whole = _fill(disparity)

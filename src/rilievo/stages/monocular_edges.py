@@ -15,6 +15,7 @@ import numpy as np
 from rilievo import kernels
 
 REACH = 4  # coarse pixels, to each side, in which a value is looked for
+_STRIPE = 256  # rows of the large map at a time: memory
 COLOR_SIGMA = 14.0  # of 255: colours that differ by this are likely of one surface
 
 
@@ -44,18 +45,14 @@ def enlarge(
     if not larger or not near.any():
         return np.maximum(smooth, 0), np.zeros((H, W), bool)
     band = cv2.resize(near, (W, H), interpolation=cv2.INTER_NEAREST).astype(bool)
-    rows, columns = (a.astype(np.int32) for a in np.nonzero(band))
-    smooth[band] = kernels.choose_sides(
-        np.ascontiguousarray(disparity, np.float32),
-        cv2.resize(guide, (w, h), interpolation=cv2.INTER_AREA),
-        np.exp(-((strength / threshold) ** 2)).astype(np.float32) + np.float32(1e-4),
-        np.ascontiguousarray(guide),
-        rows,
-        columns,
-        np.exp(-(np.arange(400) + 0.5) * 64 / (2 * COLOR_SIGMA**2)).astype(np.float32),
-        REACH,
-        0.5 * REACH,
-        0.5 * threshold * spread,
-        0.5 * threshold,
-    )
+    coarse = np.ascontiguousarray(disparity, np.float32), cv2.resize(guide, (w, h), interpolation=cv2.INTER_AREA)
+    trust = np.exp(-((strength / threshold) ** 2)).astype(np.float32) + np.float32(1e-4)
+    alike = np.exp(-(np.arange(400) + 0.5) * 64 / (2 * COLOR_SIGMA**2)).astype(np.float32)
+    rules = REACH, 0.5 * REACH, 0.5 * threshold * spread, 0.5 * threshold
+    picture = np.ascontiguousarray(guide)
+    for top in range(0, H, _STRIPE):
+        rows, columns = (a.astype(np.int32) for a in np.nonzero(band[top : top + _STRIPE]))
+        rows += top
+        smooth[rows, columns] = kernels.choose_sides(*coarse, trust, picture, rows, columns, alike, *rules)
+    smooth[band] = cv2.medianBlur(smooth, 5)[band]  # single pixels of a colour that fits the other side better
     return np.maximum(smooth, 0), band

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+_MOST = 1 << 20  # pixels at which sky is looked for
 
-def find_sky(
-    guide: np.ndarray, disparity: np.ndarray, probability: np.ndarray | None, *, threshold: float = 0.5
-) -> np.ndarray:
+
+def find_sky(guide: np.ndarray, disparity: np.ndarray, probability: np.ndarray | None) -> np.ndarray:
     """bool (h, w). guide uint8 (h, w, 3), disparity float32 (h, w), probability float32 (h, w) of the network or None.
 
     Sky is what the network calls sky, or, where it has no opinion, what is as far as anything in the photo. In both
@@ -16,6 +16,13 @@ def find_sky(
     or be called sky with certainty. A network's doubt is settled by likeness to the sky that is certain.
     """
     h, w = disparity.shape
+    if h * w > _MOST:
+        s = (_MOST / (h * w)) ** 0.5
+        size = max(1, round(w * s)), max(1, round(h * s))
+        small = (cv2.resize(a, size, interpolation=cv2.INTER_AREA) for a in (guide, disparity))
+        chance = None if probability is None else cv2.resize(probability, size, interpolation=cv2.INTER_AREA)
+        sky = find_sky(*small, chance).astype(np.uint8) * np.uint8(255)
+        return cv2.resize(sky, (w, h), interpolation=cv2.INTER_LINEAR) > 127
     smooth = cv2.GaussianBlur(guide, (0, 0), 1.0)
     look = _likeness(smooth)
     if probability is None:
@@ -35,7 +42,7 @@ def find_sky(
         return np.zeros((h, w), bool)
     lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB).astype(np.float32)
     like = _color_model(lab, certain)
-    fill = (score > threshold * 0.6) | (certain) | ((probability > maybe) & (like > 0.5) & (look > 0.3))
+    fill = (score > 0.3) | (certain) | ((probability > maybe) & (like > 0.5) & (look > 0.3))
     fill &= (probability > sure) | (look > 0.3)
     return _from_above(fill, certain)
 
