@@ -27,6 +27,8 @@ VALUE_TYPES: dict[str, type] = {
         types.Matches,
         types.Reconstruction,
         types.DepthMap,
+        types.PhotoDepth,
+        types.ScaleFit,
         types.PointCloud,
         types.Mesh,
     )

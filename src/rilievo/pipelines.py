@@ -14,6 +14,7 @@ from rilievo.codec import content_id
 from rilievo.errors import AlignmentError
 from rilievo.gather import Gathered, gather
 from rilievo.io.known_cameras import KnownCameras
+from rilievo.pipelines_prior import complete_from_photos
 from rilievo.plan import (
     TEXTURE_PRESETS,
     BuildSettings,
@@ -47,7 +48,7 @@ def photos_to_mesh(
     the folder yet is computed. `announce` is told the plan before the long work starts.
 
     Raises InputError for unusable input, AlignmentError when the photos form no scene, ResourceError when memory, disk
-    or permission is short.
+    or permission is short, MissingError when a depth prior is wanted and no model is there.
     """
     from rilievo.publish import publish
 
@@ -63,6 +64,8 @@ def photos_to_mesh(
     if announce:
         announce(plan)
     check_plan(plan, run, house)
+    if settings.prior == "depth":
+        weights.get(weights.best_depth_model())  # before the long work
     given = found.known
     sparse = use_cameras(chain, found, given, settings) if given else find_cameras(chain, found, settings)
     cloud = make_cloud(chain, found, sparse, settings)
@@ -304,6 +307,9 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
         ),
         parallel=settings.quality != "high",
     )
+    if settings.prior == "depth":
+        load_checked.clear()
+        filled = complete_from_photos(chain, found, scene, place, filled, near, config.max_size)
     fusion = points.FusionConfig()
     maps = StoredMaps(
         names, near, lambda name: (project.get(filled[name]), found.load_view(scene, name, config.max_size))

@@ -89,6 +89,7 @@ def write_report(
         texture_facts=texture_facts(mesh),
         stages=[{"stage": stage, **account} for stage, account in accounts.items()],
         faults=_faults(project, found, keypoints, scene, small),
+        prior=_prior(project, settings),
     )
     folder = project.root / "export"
     pictures = take_pictures(scene, mesh, lambda name, size: found.load_view(scene, name, size).pixels)
@@ -96,6 +97,13 @@ def write_report(
     page = report_page.render_page(facts, scene, pictures, thumbnails, project.root.resolve().name)
     _replace(folder / "report.html", page)
     _replace(folder / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
+
+
+def _prior(project: Project, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a depth network did for each photo; nothing where none was asked for."""
+    if settings.get("prior") != "depth":
+        return {}
+    return project.get(project.read()["made_from"]["photo prior"][0])
 
 
 def _faults(

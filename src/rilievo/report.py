@@ -116,6 +116,7 @@ def build_report(
     texture_facts: Mapping[str, Any],
     stages: Sequence[Mapping[str, Any]],
     faults: Mapping[str, Sequence[Fault]] | None = None,
+    prior: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Everything a reader or a program wants to know of a result (the content of report.json)."""
     gsd = median_gsd(reconstruction)
@@ -158,6 +159,7 @@ def build_report(
         "mesh": mesh_facts(mesh, boundary_lengths),
         "precision": sigma_facts(mesh, gsd, reconstruction.unit),
         "texture": dict(texture_facts),
+        "photo_prior": {name: dict(row) for name, row in (prior or {}).items()},
         "stages": [dict(stage) for stage in stages],
         "total_seconds": _round(sum(stage["seconds"] for stage in stages), 1),
         "peak_memory_mb": _round(max((stage["peak_memory_mb"] for stage in stages), default=0.0), 0),
@@ -194,6 +196,13 @@ def list_warnings(report: Mapping[str, Any]) -> list[str]:
         warnings.append(f"{100 * mesh['inferred_share']:.0f} % of the surface was not measured by any photo (inferred)")
     if cloud["num_points"] and cloud["share_seen_by_3"] < 0.5:
         warnings.append("less than half of the surface was seen by three photos or more")
+    if unused := {name: row for name, row in report["photo_prior"].items() if not row["used"]}:
+        name, row = next(iter(unused.items()))
+        many, all_ = len(unused), len(report["photo_prior"])
+        warnings.append(
+            f"the depth network could not be laid on {many} of {all_} photos, their gaps stay open: {name}"
+            f" ({row['reason']}){' and others' if many > 1 else ''}"
+        )
     return warnings + list_faults(photos["list"])
 
 

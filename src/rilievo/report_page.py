@@ -124,7 +124,23 @@ def _quality(report: Mapping[str, Any], unit: str) -> str:
         ("Texture", f"{mesh['texture_size'][1]} x {mesh['texture_size'][0]} px" if mesh["texture_size"] else "none"),
         ("Intrinsics", report["intrinsics_note"]),
     ]  # fmt: skip
+    if report["photo_prior"]:
+        rows.append(("Depth network", _prior(report["photo_prior"])))
     return _table(("", ""), [(escape(k), escape(v)) for k, v in rows])
+
+
+def _prior(photos: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a depth network did, in words."""
+    used = [row for row in photos.values() if row["used"]]
+    model = next(iter(photos.values()))["model"]
+    if not used:
+        return f"{model} could not be laid on any photo: nothing was filled"
+    filled = 100 * sum(row["filled_share"] for row in used) / len(photos)
+    spread = 100 * float(np.median([row["spread"] for row in used]))
+    return (
+        f"{model} closed {filled:.1f} % of the depth maps, marked as inferred; it was laid on {len(used)} of {len(photos)}"
+        f" photos and is off by {spread:.0f} % (median) where other photos confirm depth, before it is corrected"
+    )
 
 
 def _precision(report: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ def build(
     texture_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
     depth_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
     watertight: bool = False,
+    prior: Literal["planes", "depth"] = "planes",
     common: Common = Common(),
 ) -> int:
     """Photos or a video to cameras, dense cloud, textured mesh and report.
@@ -53,6 +54,8 @@ def build(
         texture_size: largest side of the texture, px (default: by quality).
         depth_size: longer side of the depth maps, px (default: by quality).
         watertight: close the surface everywhere, e.g. for 3D printing; what no photo saw is marked as inferred.
+        prior: what closes gaps where photos show nothing to match: planes through their surroundings, or depth: planes,
+            then what a depth network sees in each photo, as far as it can be trusted. Both are marked as inferred.
     """
     from rilievo import __version__, pipelines
     from rilievo import plan as plans
@@ -89,6 +92,7 @@ def build(
             seed=common.seed,
             depth_size=depth_size,
             watertight=watertight,
+            prior=prior,
         ),
         run=plans.Run(
             num_threads=common.threads or num_cores(),
