@@ -22,6 +22,7 @@ better of the two priors AbsRel, 1 - delta1 and 1 - order are (negative: the pri
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -174,40 +175,40 @@ SETS: dict[str, Set] = {
 }
 
 
-def onnx_model(path: Path) -> Predict:
-    """An ONNX file with one picture in (1, 3, h, w; ImageNet mean and deviation) and inverse depth out."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    entry = session.get_inputs()[0]
-    fixed = [n if isinstance(n, int) else None for n in entry.shape[2:]]
-    mean, deviation = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
-
-    def predict(pixels: np.ndarray, focal_px: float) -> tuple[np.ndarray, None]:
-        h, w = pixels.shape[:2]
-        factor = 384 / min(h, w)
-        size = [n or max(32, round(s * factor / 32) * 32) for n, s in zip(fixed, (h, w))]
-        small = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        tensor = np.ascontiguousarray(((small - mean) / deviation).transpose(2, 0, 1)[None])
-        if entry.type == "tensor(float16)":
-            tensor = tensor.astype(np.float16)
-        return np.squeeze(np.asarray(session.run(None, {entry.name: tensor})[0])).astype(np.float32), None
-
-    return predict
-
-
 def find_model(name: str | None) -> tuple[str, Predict] | None:
-    """The model asked for, and what to call it; None for "none" and where no model comes with the product."""
+    """The model asked for, and what to call it; None for "none" and where no model is there."""
+    from rilievo import weights
+    from rilievo.errors import InputError, MissingError
+    from rilievo.networks import open_network
+    from rilievo.stages.monocular import MonocularConfig, photo_depth
+    from rilievo.stages.monocular_contracts import CONTRACTS, check_contract
+
     if name == "none":
         return None
-    if name is not None and name.endswith(".onnx"):
-        return Path(name).stem, onnx_model(Path(name))
-    embedded = ROOT / "src/rilievo/models/depth_small.onnx"
-    if name in (None, "depth-small"):
-        return ("depth-small", onnx_model(embedded)) if embedded.is_file() else None
-    raise SystemExit(f"no model {name}")
+    try:
+        if name is not None and name.endswith(".onnx"):
+            network, model = open_network(Path(name), engine="cpu", threads=1), ""
+            for model in CONTRACTS:  # a file is of the first model whose inputs and outputs it has
+                with contextlib.suppress(InputError):
+                    check_contract(network, model)
+                    break
+            label = Path(name).stem
+        else:
+            label = model = name or "depth-small"
+            network = open_network(weights.get(model), engine="cpu", threads=1)
+    except (MissingError, InputError) as error:
+        if name is not None:
+            raise SystemExit(str(error)) from error
+        print(f"no model, the priors alone: {error.what}", file=sys.stderr)
+        return None
+
+    def predict(pixels: np.ndarray, focal_px: float) -> tuple[np.ndarray, np.ndarray]:
+        known = focal_px if np.isfinite(focal_px) else None
+        config = MonocularConfig(max_size=0)
+        seen = photo_depth(pixels, name=label, model=model, network=network, focal_px=known, config=config)
+        return seen.disparity, seen.sky
+
+    return label, predict
 
 
 def score(frame: Frame, disparity: np.ndarray, called_sky: np.ndarray | None, kind: Set, align: str) -> ev.DepthScore:
