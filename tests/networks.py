@@ -92,3 +92,82 @@ def moge(*, shift: float, metric_scale: float, focal: float) -> bytes:
     g.output(_channel(g, x, 1, 1), "mask", ["n", "h", "w"])
     g.output(_times(g, _mean(g, z), 0.0, metric_scale), "scale", ["n"])
     return g.model()
+
+
+def depth_anything_costs(*, layers: int = 12, width: int = 384, features: int = 64, seed: int = 0) -> bytes:
+    """A network of the signature and about the arithmetic of Depth Anything V2 Small (ViT-S/14 with a DPT head), with
+    random weights: what it answers is noise, what it takes in time and memory is real."""
+    rng = np.random.default_rng(seed)
+    g = Graph()
+    x = g.input("pixel_values", ["n", 3, "h", "w"])
+
+    def weight(*shape: int) -> str:
+        return g.constant((rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(F32))
+
+    def conv(y: str, inputs: int, outputs: int, kernel: int, stride: int = 1) -> str:
+        pad = kernel // 2 if stride == 1 else 0
+        return g.node("Conv", y, weight(outputs, inputs, kernel, kernel), strides=[stride] * 2, pads=[pad] * 4)
+
+    def sized(y: str, factor: float) -> str:
+        scales = g.constant(np.array([1, 1, factor, factor], F32))
+        return g.node("Resize", y, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
+
+    def norm(y: str) -> str:
+        ones = g.constant(np.ones(width, F32)), g.constant(np.zeros(width, F32))
+        return g.node("LayerNormalization", y, *ones, axis=-1, epsilon=1e-6)
+
+    def dense(y: str, inputs: int, outputs: int) -> str:
+        return g.node("MatMul", y, g.constant((rng.normal(size=(inputs, outputs)) / inputs**0.5).astype(F32)))
+
+    heads = width // 64
+    patches = conv(x, 3, width, 14, 14)
+    grid = g.node("Shape", patches)
+    flat = g.constant(np.array([0, 0, -1], np.int64))
+    tokens = g.node("Transpose", g.node("Reshape", patches, flat), perm=[0, 2, 1])
+    split = g.constant(np.array([0, -1, heads, 64], np.int64))
+    joined = g.constant(np.array([0, -1, width], np.int64))
+    taps = []
+    for i in range(layers):
+        y = norm(tokens)
+        q, k, v = (g.node("Reshape", dense(y, width, width), split) for _ in range(3))
+        q, v = (g.node("Transpose", a, perm=[0, 2, 1, 3]) for a in (q, v))
+        k = g.node("Transpose", k, perm=[0, 2, 3, 1])
+        scores = _times(g, g.node("MatMul", q, k), 0.125)
+        mixed = g.node("MatMul", g.node("Softmax", scores, axis=-1), v)
+        mixed = g.node("Reshape", g.node("Transpose", mixed, perm=[0, 2, 1, 3]), joined)
+        tokens = g.node("Add", tokens, dense(mixed, width, width))
+        y = dense(norm(tokens), width, 4 * width)
+        y = g.node("Mul", y, _times(g, g.node("Erf", _times(g, y, 2**-0.5)), 0.5, 0.5))
+        tokens = g.node("Add", tokens, dense(y, 4 * width, width))
+        if i % (layers // 4) == layers // 4 - 1:
+            taps.append(g.node("Reshape", g.node("Transpose", norm(tokens), perm=[0, 2, 1]), grid))
+    channels, factors = (48, 96, 192, 384), (4.0, 2.0, 1.0, 0.5)
+
+    def unit(y: str) -> str:
+        z = conv(g.node("Relu", y), features, features, 3)
+        return g.node("Add", y, conv(g.node("Relu", z), features, features, 3))
+
+    levels = [
+        conv(sized(conv(t, width, c, 1), f) if f != 1 else conv(t, width, c, 1), c, features, 3)
+        for t, c, f in zip(taps, channels, factors)
+    ]
+    path = ""
+    for level in reversed(levels):
+        y = unit(level)
+        if path:
+            like = g.node("Shape", y)
+            path = g.node("Resize", path, "", "", like, mode="linear", coordinate_transformation_mode="half_pixel")
+            y = g.node("Add", path, y)
+        path = conv(unit(y), features, features, 1)
+    path = conv(sized(path, 2.0), features, features // 2, 3)
+    size = g.node(
+        "Concat",
+        g.constant(np.array([1, features // 2], np.int64)),
+        g.node("Slice", g.node("Shape", x), g.constant(np.array([2], np.int64)), g.constant(np.array([4], np.int64))),
+        axis=0,
+    )
+    path = g.node("Resize", path, "", "", size, mode="linear", coordinate_transformation_mode="half_pixel")
+    path = g.node("Relu", conv(path, features // 2, 32, 3))
+    depth = g.node("Relu", conv(path, 32, 1, 1))
+    g.output(g.node("Squeeze", depth, g.constant(np.array([1], np.int64))), "predicted_depth", ["n", "h", "w"])
+    return g.model()

@@ -108,7 +108,7 @@ def test_too_small_a_photo_says_so(small: Network) -> None:
 
 def test_a_panorama_is_seen_in_windows_of_one_scale() -> None:
     network = open_network(fake.depth_small(drift=0.5), engine="cpu", threads=1)
-    pixels, truth = scene(300, 3000, seed=5)
+    pixels, truth = scene(240, 1700, seed=5)
     depth = photo_depth(pixels, name="pan", model="depth-small", network=network, focal_px=900.0, config=PLAIN)
     t = cv2.resize(truth.astype(np.float32), depth.disparity.shape[::-1], interpolation=cv2.INTER_AREA)
     a, b = fit_line(depth.disparity, t)
@@ -234,3 +234,54 @@ def test_fit_line_stands_a_third_of_outliers() -> None:
     assert a == pytest.approx(2.5, abs=0.02) and b == pytest.approx(0.3, abs=0.01)
     a, _ = fit_line(x, -x)
     assert a > 0 and math.isfinite(a)
+
+
+def test_a_network_of_the_real_size_runs_and_noise_is_no_reason_to_fail() -> None:
+    network = open_network(fake.depth_anything_costs(layers=4, width=128), engine="cpu", threads=2)
+    pixels, _ = scene(200, 260)
+    depth = photo_depth(
+        pixels, name="a", model="depth-anything-v2-small", network=network, config=MonocularConfig(network_side=140)
+    )
+    assert depth.disparity.shape == (200, 260) and np.isfinite(depth.disparity).all()
+
+
+def test_sky_without_a_networks_opinion() -> None:
+    """Depth Anything says nothing of sky: what is farthest, smooth, sky-coloured and above is sky."""
+    network = open_network(fake.depth_anything(), engine="cpu", threads=1)
+    pixels, _ = scene(seed=1)
+    pixels[:150] = (0, 150, 220)
+    depth = photo_depth(pixels, name="a", model="depth-anything-v2-small", network=network)
+    assert depth.sky[:140].mean() > 0.98 and depth.sky[160:].mean() < 0.01
+    rng = np.random.default_rng(0)
+    pixels[:150, :, 1:] = rng.integers(0, 255, (150, 640, 2))  # as far, but leaves or gravel
+    assert photo_depth(pixels, name="a", model="depth-anything-v2-small", network=network).sky.mean() < 0.01
+
+
+def test_a_very_long_photo_has_no_gaps_and_a_thread_is_refused(small: Network) -> None:
+    pixels = np.zeros((100, 2000, 3), np.uint8)
+    pixels[..., 0] = np.linspace(60, 200, 2000)
+    depth = photo_depth(pixels, name="a", model="depth-small", network=small, config=PLAIN)
+    h, w = depth.disparity.shape
+    assert w / h == pytest.approx(20, rel=0.02) and np.isfinite(depth.disparity).all()
+    truth = cv2.resize(pixels[..., 0], (w, h)) / 255
+    a, b = fit_line(depth.disparity, truth)
+    assert a > 0 and np.abs(a * depth.disparity + b - truth).max() < 0.05
+    with pytest.raises(InputError) as caught:
+        photo_depth(np.zeros((64, 20000, 3), np.uint8), name="scan.tif", model="depth-small", network=small)
+    assert "it has 20000 x 64 pixels, 312 times as many one way as the other" in str(caught.value)
+
+
+def test_no_gpu_says_so() -> None:
+    from rilievo.errors import MissingError
+    from rilievo.networks import gpu_providers
+
+    if gpu_providers():
+        pytest.skip("this machine has one")
+    with pytest.raises(MissingError, match="no GPU can be used"):
+        open_network(fake.depth_small(), engine="gpu")
+    assert open_network(fake.depth_small(), engine="auto").engine == "CPUExecutionProvider"
+
+
+def test_wrong_pixels_are_a_mistake_of_the_caller(small: Network) -> None:
+    with pytest.raises(TypeError):
+        photo_depth(np.zeros((64, 64, 3), np.float32), name="a", model="depth-small", network=small)

@@ -24,6 +24,7 @@ from rilievo.stages.monocular_sky import find_sky
 from rilievo.types import Camera, PhotoDepth
 
 MIN_SIDE = 32
+LONGEST = 60.0  # times as long as wide: beyond this there is no picture to see
 MAX_ASPECT = 2.0  # beyond this a photo is seen in windows
 _AT_ONCE = 8  # pieces in memory as the network's pictures
 
@@ -76,6 +77,12 @@ def photo_depth(
             f"{name} is too small to see depth in",
             f"it has {w} x {h} pixels, at least {MIN_SIDE} x {MIN_SIDE} are needed",
             "Give the original photo, not a thumbnail.",
+        )
+    if max(h, w) > LONGEST * min(h, w):
+        raise InputError(
+            f"{name} is too long to see depth in",
+            f"it has {w} x {h} pixels, {max(h, w) / min(h, w):.0f} times as many one way as the other",
+            f"Cut it into parts; up to {LONGEST:.0f} times is fine.",
         )
     contract = contract_of(model)
     roles = check_contract(network, model)

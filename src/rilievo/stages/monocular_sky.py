@@ -19,19 +19,24 @@ def find_sky(guide: np.ndarray, disparity: np.ndarray, probability: np.ndarray |
     if h * w > _MOST:
         s = (_MOST / (h * w)) ** 0.5
         size = max(1, round(w * s)), max(1, round(h * s))
-        small = (cv2.resize(a, size, interpolation=cv2.INTER_AREA) for a in (guide, disparity))
         chance = None if probability is None else cv2.resize(probability, size, interpolation=cv2.INTER_AREA)
-        sky = find_sky(*small, chance).astype(np.uint8) * np.uint8(255)
-        return cv2.resize(sky, (w, h), interpolation=cv2.INTER_LINEAR) > 127
+        small = find_sky(
+            cv2.resize(guide, size, interpolation=cv2.INTER_AREA),
+            cv2.resize(disparity, size, interpolation=cv2.INTER_AREA),
+            chance,
+        )
+        large = cv2.resize(small.astype(np.uint8) * np.uint8(255), (w, h), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(large) > 127
     smooth = cv2.GaussianBlur(guide, (0, 0), 1.0)
-    look = _likeness(smooth)
+    look = _likeness(guide, smooth)
     if probability is None:
         known = disparity[np.isfinite(disparity)]
         if not len(known):
             return np.zeros((h, w), bool)
         high = float(np.quantile(known, 0.95))
-        probability = (1 / (1 + np.exp((disparity - 0.03 * high) / max(0.01 * high, 1e-12)))).astype(np.float32)
-        probability = np.where(np.isfinite(disparity), probability, 0.0).astype(np.float32)
+        # All that is within a thirtieth of the nearest disparity is as good as infinitely far.
+        far = np.clip((0.03 * high - np.nan_to_num(disparity, nan=high)) / max(0.01 * high, 1e-12), -30, 30)
+        probability = (1 / (1 + np.exp(-far))).astype(np.float32)
         sure, maybe = 0.5, 0.5
         score = probability * look
     else:
@@ -47,12 +52,14 @@ def find_sky(guide: np.ndarray, disparity: np.ndarray, probability: np.ndarray |
     return _from_above(fill, certain)
 
 
-def _likeness(smooth: np.ndarray) -> np.ndarray:
+def _likeness(guide: np.ndarray, smooth: np.ndarray) -> np.ndarray:
     """0..1, float32: little texture, and blue, or bright and without much colour, or the red of a low sun."""
     grey = cv2.cvtColor(smooth, cv2.COLOR_RGB2GRAY)
     gx, gy = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=0.125)
     rough = cv2.blur(np.hypot(gx, gy), (9, 9))
-    flat = np.exp(-((rough / 8.0) ** 2))
+    fine = cv2.cvtColor(guide, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    variance = cv2.blur(fine * fine, (9, 9)) - cv2.blur(fine, (9, 9)) ** 2
+    flat = np.exp(-((rough / 8.0) ** 2) - np.maximum(variance, 0) / 14.0**2)
     r, g, b = (smooth[..., i].astype(np.float32) for i in range(3))
     value = np.maximum(np.maximum(r, g), b)
     blue = (b >= r) & (b >= g - 4) & (value > 50)
@@ -85,4 +92,4 @@ def _from_above(fill: np.ndarray, certain: np.ndarray) -> np.ndarray:
     keep |= inside > np.maximum(0.5 * area, 2e-4 * fill.size)
     keep &= inside > 0.02 * area
     keep[0] = False
-    return np.take(keep, label)
+    return keep[np.asarray(label, np.int64)]
