@@ -17,6 +17,7 @@ usage: rilievo VERB INPUT... [-o HOUSE] [options]
 Photos in, measured 3D out, on a plain CPU.
 
   build     photos or a video in, textured 3D model and report out
+  depth     one photo in, depth map and 3D surface out
   export    write a finished model in another format
   info      what a project holds and how good it is
   why       why a photo was or was not placed

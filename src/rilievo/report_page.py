@@ -40,7 +40,8 @@ def to_jpeg(pixels: np.ndarray, quality: int = 85) -> bytes:
     return buffer.getvalue()
 
 
-def _img(jpeg: bytes, alt: str) -> str:
+def image_tag(jpeg: bytes, alt: str) -> str:
+    """<img> with the picture inside."""
     return f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
 
 
@@ -53,7 +54,7 @@ def render_page(
 ) -> str:
     """The HTML of report.html. pictures: (caption, uint8 (h, w, 3)); thumbnails: photo name -> JPEG bytes."""
     unit = "units" if report["unit"] == "unknown" else report["unit"]
-    figures = [f"<figure>{_img(to_jpeg(p), c)}<figcaption>{escape(c)}</figcaption></figure>" for c, p in pictures]
+    figures = [f"<figure>{image_tag(to_jpeg(p), c)}<figcaption>{escape(c)}</figcaption></figure>" for c, p in pictures]
     plan = f"<figure>{camera_plan(reconstruction)}<figcaption>cameras and points from above</figcaption></figure>"
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -72,10 +73,13 @@ def render_page(
         "<h2>Time and memory</h2>",
         _stages(report),
     ]
+    return whole_page(title, "".join(body))
+
+
+def whole_page(title: str, body: str) -> str:
+    """HTML of a page in the house style; body: HTML."""
     head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
-    return (
-        f"<!doctype html><html lang=en><head>{head}<style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
-    )
+    return f"<!doctype html><html lang=en><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n"
 
 
 def _cards(report: Mapping[str, Any], unit: str) -> str:
@@ -101,7 +105,9 @@ def _number(x: float | None) -> str:
     return "?" if x is None else f"{x:.3g}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+    """<table> of cells that are HTML; columns in `numeric` are set to the right."""
+
     def cell(tag: str, i: int, text: str) -> str:
         return f"<{tag}{' class=n' if i in numeric else ''}>{text}</{tag}>"
 
@@ -126,7 +132,7 @@ def _quality(report: Mapping[str, Any], unit: str) -> str:
     ]  # fmt: skip
     if report["photo_prior"]:
         rows.append(("Depth network", _prior(report["photo_prior"])))
-    return _table(("", ""), [(escape(k), escape(v)) for k, v in rows])
+    return html_table(("", ""), [(escape(k), escape(v)) for k, v in rows])
 
 
 def _prior(photos: Mapping[str, Mapping[str, Any]]) -> str:
@@ -156,7 +162,7 @@ def _precision(report: Mapping[str, Any]) -> str:
         length = f"{_number(facts[key])} {facts['unit']}" if lengths else ""
         rows.append((label, "?" if gsd is None else f"{gsd:.2g}", length))
     head = ("of the measured surface, by area", "1 sigma is below (footprints)", "length")
-    table = _table(head, [tuple(escape(c) for c in row) for row in rows], numeric=(1, 2))
+    table = html_table(head, [tuple(escape(c) for c in row) for row in rows], numeric=(1, 2))
     above = f"{100 * (facts['share_above_2_gsd'] or 0):.1f} % of it is less sure than two footprints."
     return f"<p>{escape(sentence)}.</p>{table}<p>{escape(above)}</p>"
 
@@ -168,7 +174,7 @@ def _photos(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
             '<span class="good">placed</span>' if row["placed"] else f'<span class="bad">{escape(row["reason"])}</span>'
         )
         state += "".join(f'<br><span class="note">{escape(f["text"])}</span>' for f in row.get("faults", []))
-        picture = _img(thumbnails[row["name"]], row["name"]) if row["name"] in thumbnails else ""
+        picture = image_tag(thumbnails[row["name"]], row["name"]) if row["name"] in thumbnails else ""
         error = "" if row["reprojection_error_px"] is None else f"{row['reprojection_error_px']:.2f}"
         blur = "" if row["blur_px"] is None else f"{row['blur_px']:.1f}"
         rows.append(
@@ -177,7 +183,7 @@ def _photos(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
     for bad in report["photos"]["rejected"]:
         rows.append(("", escape(bad["name"]), f'<span class="bad">{escape(bad["reason"])}</span>', "", "", "", ""))
     head = ("", "photo", "state", "keypoints", "observations", "error px", "blur px")
-    return _table(head, rows, numeric=(3, 4, 5, 6))
+    return html_table(head, rows, numeric=(3, 4, 5, 6))
 
 
 def _cameras(report: Mapping[str, Any]) -> str:
@@ -185,7 +191,7 @@ def _cameras(report: Mapping[str, Any]) -> str:
         (c["model"], f"{c['width']} x {c['height']}", ", ".join(f"{p:.5g}" for p in c["params"]), str(c["photos"]))
         for c in report["cameras"]
     ]
-    return _table(("model", "size", "parameters (COLMAP order)", "photos"), rows, numeric=(3,))
+    return html_table(("model", "size", "parameters (COLMAP order)", "photos"), rows, numeric=(3,))
 
 
 def _stages(report: Mapping[str, Any]) -> str:
@@ -201,7 +207,7 @@ def _stages(report: Mapping[str, Any]) -> str:
         )
         for s in report["stages"]
     ]
-    return _table(("stage", "time", "CPU time", "peak memory", "items", ""), rows, numeric=(1, 2, 3, 4))
+    return html_table(("stage", "time", "CPU time", "peak memory", "items", ""), rows, numeric=(1, 2, 3, 4))
 
 
 def camera_plan(reconstruction: Reconstruction, size: int = 480) -> str:

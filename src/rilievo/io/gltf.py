@@ -28,7 +28,7 @@ _DTYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126
 _WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 
 
-class _Buffer:
+class Buffer:
     """Collects the one binary buffer with its views and accessors; every view starts at a multiple of 4 bytes."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ def write(path: Path, value: Mesh | PointCloud, *, jpeg_quality: int = 92) -> tu
     if not np.isfinite(xyz).all():
         raise InputError(f"cannot write {path.name}", "the model has vertices that are not finite numbers")
     xyz, origin = near_zero(xyz, value.origin)
-    buffer = _Buffer()
+    buffer = Buffer()
     attributes: dict[str, int] = {"POSITION": buffer.attribute(yup(xyz), limits=True)}
     primitive: dict[str, Any] = {"attributes": attributes, "material": 0}
     material: dict[str, Any] = {
@@ -109,9 +109,9 @@ def write(path: Path, value: Mesh | PointCloud, *, jpeg_quality: int = 92) -> tu
         extras["num_points"] = len(xyz)
         lengths = np.linalg.norm(value.normals, axis=1)
         if len(lengths) and np.all(np.abs(lengths - 1) < 1e-3):
-            attributes["NORMAL"] = buffer.attribute(_unit(yup(value.normals)))
+            attributes["NORMAL"] = buffer.attribute(unit(yup(value.normals)))
     else:
-        attributes["NORMAL"] = buffer.attribute(_unit(yup(vertex_normals(value))))
+        attributes["NORMAL"] = buffer.attribute(unit(yup(vertex_normals(value))))
         extras["num_faces"] = len(value.faces)
         if value.inferred is not None:
             extras["inferred_share"] = round(_area_share(value), 6)
@@ -172,7 +172,7 @@ def _flip(uvs: np.ndarray) -> np.ndarray:
     return np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
 
 
-def _unit(normals: np.ndarray) -> np.ndarray:
+def unit(normals: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(normals.astype(np.float64), axis=1, keepdims=True)
     return (normals / np.where(length > 0, length, 1)).astype(np.float32)
 
@@ -283,7 +283,7 @@ def _assemble(path: Path, root: dict[str, Any], blob: bytes) -> Mesh | PointClou
     xyz = zup(np.concatenate([c for c in columns["xyz"] if c is not None])).astype(np.float32)
     normals, uvs, colors = joined("NORMAL"), joined("TEXCOORD_0"), joined("COLOR_0")
     if normals is not None:
-        normals = _unit(zup(normals))
+        normals = unit(zup(normals))
     confidence, sigma = (None if c is None else c.astype(np.float32) for c in (joined("_CONFIDENCE"), joined("_SIGMA")))
     confidence, sigma = (None if c is None else np.where(c < 0, np.float32(np.nan), c) for c in (confidence, sigma))
     extras = root["meshes"][0].get("extras")

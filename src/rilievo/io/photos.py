@@ -33,10 +33,12 @@ __all__ = [
     "PhotoSet",
     "Rejected",
     "Source",
+    "decode_pixels",
     "find_photos",
     "load_mask",
     "load_pixels",
     "measure_blur",
+    "open_whole",
     "read_camera_file",
     "read_photo",
     "read_photos",
@@ -376,13 +378,30 @@ def load_pixels(source: Source, *, max_size: int | None = None) -> np.ndarray:
         width, height = shrunk_size(pixels.shape[1], pixels.shape[0], max_size)
         return np.ascontiguousarray(shrink(pixels, width, height))
     _, opened = _open(source)
+    return decode_pixels(opened, source.name, max_size=max_size)[0]
+
+
+def open_whole(source: Source) -> tuple[bytes, Opened]:
+    """The bytes of a photo's file and its header. Raises InputError when it is no photo, or a JPEG cut short."""
+    data, opened = _open(source)
+    _check_complete(data, opened, source.name)
+    return data, opened
+
+
+def decode_pixels(opened: Opened, name: str, *, max_size: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """`load_pixels` of a file that was opened, and its alpha uint8 (h, w) of the same size, None where it has none."""
     width, height = shrunk_size(opened.width, opened.height, max_size)
     reduction = 1
     while reduction < 8 and max(opened.width, opened.height) >= 2 * reduction * max(width, height):
         reduction *= 2
-    pixels, _ = to_rgb(_decode(opened, source.name, reduction))
+    pixels, alpha = to_rgb(_decode(opened, name, reduction))
     turned = (height, width) if opened.turns else (width, height)
-    return np.ascontiguousarray(turn(shrink(pixels, *turned), opened.notes.orientation))
+    parts = [
+        None if part is None else np.ascontiguousarray(turn(shrink(part, *turned), opened.notes.orientation))
+        for part in (pixels, alpha)
+    ]
+    assert parts[0] is not None
+    return parts[0], parts[1]
 
 
 def load_mask(source: Source, *, max_size: int | None = None) -> np.ndarray | None:
