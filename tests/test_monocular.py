@@ -225,6 +225,17 @@ def test_sky_is_infinitely_far(small: Network) -> None:
     assert (depth.disparity[depth.sky] == 0).all()
 
 
+def test_what_stands_before_the_sky_is_not_farther_along_its_rim() -> None:
+    network = open_network(fake.depth_small(smear=5), engine="cpu", threads=1)
+    pixels = np.empty((480, 640, 3), np.uint8)
+    pixels[:] = (0, 150, 220)
+    pixels[200:] = (120, 90, 60)  # a wall of one depth
+    depth = photo_depth(pixels, name="a", model="depth-small", network=network, focal_px=500.0)
+    assert depth.sky[:198].all() and not depth.sky[203:].any()
+    wall = depth.disparity[~depth.sky]
+    assert np.quantile(wall, 0.002) > 0.98 * 120 / 255
+
+
 def test_fit_line_stands_a_third_of_outliers() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 1, 3000)

@@ -20,7 +20,7 @@ from rilievo.stages.focal import FocalConfig, combine_focal, estimate_focal
 from rilievo.stages.monocular_contracts import Contract, Look, Seen, check_contract, contract_of, spread
 from rilievo.stages.monocular_edges import enlarge
 from rilievo.stages.monocular_merge import Piece, align_pieces, blend, fit_line
-from rilievo.stages.monocular_sky import find_sky
+from rilievo.stages.monocular_sky import clear_of_sky, find_sky
 from rilievo.types import Camera, PhotoDepth
 
 MIN_SIDE = 32
@@ -97,9 +97,10 @@ def photo_depth(
         seen = eye.look(pixels, guide, known)
         if not np.isfinite(seen.disparity).any():
             raise _no_answer(name)
-        disparity, sigma, sky = _at_size(seen, guide, config)
+        above = _first_sky(seen, guide, config)
+        disparity, sigma, sky = _at_size(seen, guide, above, config)
         if config.tiles:
-            disparity, sigma, sky = _pieces(pixels, guide, eye, known, (disparity, sigma, sky), seen)
+            disparity, sigma, sky = _pieces(pixels, guide, above, eye, known, (disparity, sigma, sky), seen)
     if not np.isfinite(disparity).any():
         raise _no_answer(name)
     focal = combine_focal(focal, seen.focal_px, seen.focal_sigma)
@@ -249,11 +250,21 @@ class _Eye:
 Maps = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
-def _at_size(seen: Seen, guide: np.ndarray, config: MonocularConfig) -> Maps:
-    """(disparity, sigma, sky probability) at the size of `guide`."""
+def _first_sky(seen: Seen, guide: np.ndarray, config: MonocularConfig) -> np.ndarray:
+    """Sky at the size of `guide`, from the coarse maps: bool (H, W)."""
+    H, W = guide.shape[:2]
+    if not config.find_sky:
+        return np.zeros((H, W), bool)
+    disparity = cv2.resize(_fill(seen.disparity), (W, H), interpolation=cv2.INTER_LINEAR)
+    sky = None if seen.sky is None else cv2.resize(seen.sky, (W, H), interpolation=cv2.INTER_LINEAR)
+    return find_sky(guide, disparity, sky)
+
+
+def _at_size(seen: Seen, guide: np.ndarray, above: np.ndarray, config: MonocularConfig) -> Maps:
+    """(disparity, sigma, sky probability) at the size of `guide`; above: sky, bool (H, W)."""
     H, W = guide.shape[:2]
     known = np.isfinite(seen.disparity)
-    filled = _fill(seen.disparity) if not known.all() else seen.disparity
+    filled = clear_of_sky(_fill(seen.disparity), above)
     disparity, _ = enlarge(filled, guide, spread=spread(seen.disparity), threshold=config.step)
     assert seen.sigma is not None
     sigma = cv2.resize(np.nan_to_num(seen.sigma, nan=0.0), (W, H), interpolation=cv2.INTER_LINEAR)
@@ -269,6 +280,8 @@ def _fill(disparity: np.ndarray) -> np.ndarray:
     from scipy.ndimage import distance_transform_edt
 
     unknown = ~np.isfinite(disparity)
+    if not unknown.any():
+        return disparity
     index = distance_transform_edt(unknown, return_distances=False, return_indices=True)
     return disparity[tuple(np.asarray(index))]
 
@@ -284,6 +297,7 @@ def _cuts(length: int, piece: int, overlap: int) -> list[int]:
 def _look_at_pieces(
     pixels: np.ndarray,
     guide: np.ndarray,
+    above: np.ndarray,
     eye: _Eye,
     focal_px: float | None,
     rows: list[int],
@@ -297,7 +311,7 @@ def _look_at_pieces(
     pieces, all_seen = [], []
     for i in range(0, len(places), _AT_ONCE):
         some = places[i : i + _AT_ONCE]
-        parts = [guide[top : top + size[0], left : left + size[1]] for top, left in some]
+        boxes = [np.s_[top : top + size[0], left : left + size[1]] for top, left in some]
         full = [
             pixels[
                 round(top * sy) : max(round((top + size[0]) * sy), round(top * sy) + 1),
@@ -305,10 +319,10 @@ def _look_at_pieces(
             ]
             for top, left in some
         ]
-        seen = eye.look_all(list(zip(full, parts, strict=True)), focal_px)
+        seen = eye.look_all([(f, guide[box]) for f, box in zip(full, boxes, strict=True)], focal_px)
         pieces += [
-            Piece(top, left, *_at_size(s, part, eye.config))
-            for (top, left), part, s in zip(some, parts, seen, strict=True)
+            Piece(*place, *_at_size(s, guide[box], above[box], eye.config))
+            for place, box, s in zip(some, boxes, seen, strict=True)
         ]
         all_seen += seen
     return pieces, all_seen
@@ -328,7 +342,8 @@ def _windows(
     overlap = max(short // 2, 1)
     starts = _cuts(long, piece, overlap)
     rows, cols, size = ([0], starts, (H, piece)) if W > H else (starts, [0], (piece, W))
-    pieces, all_seen = _look_at_pieces(pixels, guide, eye, focal_px, rows, cols, size)
+    above = _first_sky(first, guide, eye.config)
+    pieces, all_seen = _look_at_pieces(pixels, guide, above, eye, focal_px, rows, cols, size)
     if first.scale == "relative":
         lines = align_pieces(pieces, whole, trust=0.1)
     else:
@@ -338,7 +353,15 @@ def _windows(
     return disparity, sigma, sky, replace(all_seen[0], focal_px=None)
 
 
-def _pieces(pixels: np.ndarray, guide: np.ndarray, eye: _Eye, focal_px: float | None, maps: Maps, seen: Seen) -> Maps:
+def _pieces(
+    pixels: np.ndarray,
+    guide: np.ndarray,
+    above: np.ndarray,
+    eye: _Eye,
+    focal_px: float | None,
+    maps: Maps,
+    seen: Seen,
+) -> Maps:
     """The map with the detail of overlapping pieces, each as large as the network sees best."""
     H, W = guide.shape[:2]
     side = eye.config.network_side or eye.contract.side
@@ -352,7 +375,7 @@ def _pieces(pixels: np.ndarray, guide: np.ndarray, eye: _Eye, focal_px: float | 
     if len(rows) * len(cols) == 1:
         return maps
     eye = replace(eye, config=replace(eye.config, mirror=False))
-    pieces, _ = _look_at_pieces(pixels, guide, eye, focal_px, rows, cols, size)
+    pieces, _ = _look_at_pieces(pixels, guide, above, eye, focal_px, rows, cols, size)
     disparity, sigma, sky = maps
     whole = _fill(disparity)
     lines = align_pieces(pieces, whole, trust=1.0)

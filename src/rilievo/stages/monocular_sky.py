@@ -49,7 +49,28 @@ def find_sky(guide: np.ndarray, disparity: np.ndarray, probability: np.ndarray |
     like = _color_model(lab, certain)
     fill = (score > 0.3) | (certain) | ((probability > maybe) & (like > 0.5) & (look > 0.3))
     fill &= (probability > sure) | (look > 0.3)
-    return _from_above(fill, certain)
+    sky = _from_above(fill, certain)
+    # Up to the edge of what stands before it, where texture and the network's smear made it doubtful: by colour alone.
+    reach = max(2, round(max(h, w) / 80))
+    near = cv2.dilate(sky.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    return sky | (near & (like > 0.6))
+
+
+def clear_of_sky(disparity: np.ndarray, sky: np.ndarray) -> np.ndarray:
+    """A coarse disparity map whose pixels that are partly sky take the value of the nearest that is none.
+
+    A network's map is smeared, so that what stands before the sky seems farther along its rim. disparity: float32
+    (h, w).  sky: bool (H, W), finer. What is thinner than that has no clear pixel nearby and stays as it was seen.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    share = cv2.resize(sky.astype(np.float32), disparity.shape[::-1], interpolation=cv2.INTER_AREA)
+    mixed = cv2.GaussianBlur(share, (0, 0), 2.0) > 0.08
+    if not mixed.any() or mixed.all():
+        return disparity
+    distance, index = distance_transform_edt(mixed, return_indices=True)
+    nearest = disparity[tuple(np.asarray(index))]
+    return np.where(mixed & (np.asarray(distance) <= 5), nearest, disparity).astype(np.float32)
 
 
 def _likeness(guide: np.ndarray, smooth: np.ndarray) -> np.ndarray:
