@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training import render, scenes, scenes_mesh, scenes_models, scenes_objects, scenes_texture
+from training import render, scenes, scenes_library, scenes_mesh, scenes_models, scenes_objects, scenes_texture
 
 SIZE = 48
 
@@ -23,7 +23,7 @@ def small_library():
     kinds = {k: (f, 1) for k, (f, _) in scenes_texture.KINDS.items()}
     patch.setattr(scenes_texture, "KINDS", kinds)
     makers = {k: (f, 6 if k == "table" else 1) for k, (f, _) in scenes_objects.MAKERS.items()}
-    patch.setattr(scenes_objects, "MAKERS", makers)
+    patch.setattr(scenes_library, "MAKERS", makers)
     patch.setattr(scenes, "SHARD", 4)
     scenes.library.cache_clear()
     yield
@@ -147,7 +147,8 @@ def test_boxes_are_closed_and_look_outward():
 def test_a_foreign_model_becomes_a_standing_thing(tmp_path):
     import zipfile
 
-    obj = "mtllib a.mtl\nv 0 0 0\nv 2 0 0\nv 2 4 0\nv 0 4 2\nvt 0 0\nvt 1 0\nvt 1 1\nusemtl red\nf 1/1 2/2 3/3\nf 1/1 3/3 4/2\n"
+    obj = "mtllib a.mtl\nv 0 0 0\nv 2 0 0\nv 2 4 0\nv 0 4 2\nvt 0 0\nvt 1 0\nvt 1 1\n"
+    obj += "usemtl red\nf 1/1 2/2 3/3\nf 1/1 3/3 4/2\n"
     catalogue = "name#1=Chair\nmodel#1=/a/a.obj\nwidth#1=50\ndepth#1=40\nheight#1=90\n"
     path = tmp_path / "x.sh3f"
     with zipfile.ZipFile(path, "w") as archive:
@@ -163,7 +164,7 @@ def test_a_foreign_model_becomes_a_standing_thing(tmp_path):
     low, high = model.corners.reshape(-1, 3).min(0), model.corners.reshape(-1, 3).max(0)
     assert np.allclose(high - low, [0.5, 0.4, 0.9], atol=1e-5) and abs(low[2]) < 1e-6
     assert np.allclose(model.colors[0], [0.8, 0.1, 0.1])
-    assert scenes_objects.role_of(found) == "chair"
+    assert scenes_library.role_of(found) == "chair"
 
 
 @pytest.mark.parametrize("kind", sorted(scenes_texture.KINDS))

@@ -129,7 +129,7 @@ class Atlas:
         self.cell_y = ((number // columns) * size).astype(np.float32)
 
     def sample(self, cell: np.ndarray, u: np.ndarray, v: np.ndarray, level: np.ndarray) -> list[np.ndarray]:
-        """Linear light, three planes (h, w), at repeats (u, v) of each sample's picture, from the copy of that level."""
+        """Linear light, three planes (h, w), at repeats (u, v) of each sample's picture, from that copy of it."""
         n = np.float32(self.size) * np.exp2(-level.astype(np.float32))
         x = (u - np.floor(u)) * n - np.float32(0.5)
         y = (v - np.floor(v)) * n - np.float32(0.5)

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 
 from rilievo import kernels
-from training import scenes_outdoors, scenes_rooms
+from training import scenes_indoors, scenes_outdoors, scenes_rooms, scenes_streets
 from training.render import Scene, View, draw, probe
+from training.scenes_library import Library, make_library
 from training.scenes_models import cache_folder, fetch
-from training.scenes_objects import Library, make_library
 
 SHARD = 64
 VIEWS = 4
@@ -31,13 +31,13 @@ VIEWS = 4
 BLOCK = 1024
 """Pictures made with one library of textures and things."""
 FAMILIES = {
-    "room": (scenes_rooms.room, 0.30),
-    "desk": (scenes_rooms.desk, 0.13),
-    "street": (scenes_outdoors.street, 0.21),
+    "room": (scenes_indoors.room, 0.30),
+    "desk": (scenes_indoors.desk, 0.13),
+    "street": (scenes_streets.street, 0.21),
     "terrain": (scenes_outdoors.terrain, 0.08),
     "monument": (scenes_outdoors.monument, 0.10),
-    "objects": (scenes_rooms.objects, 0.11),
-    "clutter": (scenes_rooms.clutter, 0.07),
+    "objects": (scenes_indoors.objects, 0.11),
+    "clutter": (scenes_indoors.clutter, 0.07),
 }
 
 

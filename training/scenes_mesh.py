@@ -125,6 +125,12 @@ def quad(p0, p1, p2, p3, slot: int = 0, unit_uv: bool = False) -> Part:
     return Part(p[pick], np.broadcast_to(n, (2, 3, 3)).astype(np.float32), uv[pick], np.full(2, slot, np.int32))
 
 
+def upright(wide: float, high: float, middle, slot: int = 0) -> Part:
+    """A level rectangle that looks toward -y, with one picture over the whole."""
+    (x, y, z), w, h = middle, wide / 2, high / 2
+    return quad((x - w, y, z - h), (x + w, y, z - h), (x + w, y, z + h), (x - w, y, z + h), slot, True)
+
+
 def grid(points: np.ndarray, slot: int = 0, smooth: bool = True, closed_u: bool = False) -> Part:
     """A surface through a grid of points (a, b, 3); smooth normals; the picture follows the grid's lengths."""
     p = np.asarray(points, np.float32)
