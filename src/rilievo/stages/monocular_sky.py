@@ -49,7 +49,7 @@ def find_sky(guide: np.ndarray, disparity: np.ndarray, probability: np.ndarray |
     like = _color_model(lab, certain)
     fill = (score > 0.3) | (certain) | ((probability > maybe) & (like > 0.5) & (look > 0.3))
     fill &= (probability > sure) | (look > 0.3)
-    sky = _from_above(fill, certain)
+    sky = _connected(fill, certain, probability * like)
     # Up to the edge of what stands before it, where texture and the network's smear made it doubtful: by colour alone.
     reach = max(2, round(max(h, w) / 80))
     near = cv2.dilate(sky.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
@@ -103,8 +103,9 @@ def _color_model(lab: np.ndarray, certain: np.ndarray) -> np.ndarray:
     return np.exp(-(difference**2).sum(-1) / (2 * (2.5 * spread) ** 2)).astype(np.float32)
 
 
-def _from_above(fill: np.ndarray, certain: np.ndarray) -> np.ndarray:
-    """The connected parts of `fill` that touch the upper edge or hold a fair piece of certain sky."""
+def _connected(fill: np.ndarray, certain: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """The connected parts of `fill` that touch the upper edge or hold a fair piece of certain sky, and those cut off
+    from it (between branches, below an arm) that the network and the sky's colour both take for sky on the whole."""
     count, label, stats, _ = cv2.connectedComponentsWithStats(fill.astype(np.uint8), connectivity=4)
     keep = np.zeros(count, bool)
     keep[np.unique(label[0])] = True
@@ -112,5 +113,6 @@ def _from_above(fill: np.ndarray, certain: np.ndarray) -> np.ndarray:
     area = stats[:, cv2.CC_STAT_AREA]
     keep |= inside > np.maximum(0.5 * area, 2e-4 * fill.size)
     keep &= inside > 0.02 * area
+    keep |= np.bincount(label.ravel(), chance.ravel(), count) > 0.4 * np.maximum(area, 2e-4 * fill.size)
     keep[0] = False
     return keep[np.asarray(label, np.int64)]
