@@ -149,7 +149,23 @@ def test_sky_and_outlines_stay_open():
     assert np.isnan(found.depth[sky]).all()
     flying = np.minimum(np.abs(found.depth / 2 - 1), np.abs(found.depth / room() - 1))
     assert np.nanmax(flying[15:70, 40:75]) < 0.05  # either the box or the wall, nothing between
-    assert np.isfinite(found.depth[25:55, 63:72]).mean() > 0.9 and np.isfinite(found.depth[25:55, 45:56]).mean() > 0.9
+    assert np.isfinite(found.depth[25:55, 66:75]).mean() > 0.3 and np.isfinite(found.depth[25:55, 40:50]).mean() > 0.3
+
+
+def test_a_step_that_the_network_did_not_see_is_not_bridged():
+    """A box before the wall, its outline in a gap of 10 pixels; the network is too blurred for it."""
+    import cv2
+
+    truth = room()
+    truth[20:60, 60:110] = 3.0
+    gap = blank(55, 15, 66, 70)
+    seen = network(truth)
+    blurred = replace(seen, disparity=cv2.GaussianBlur(seen.disparity, (0, 0), 12))
+    found = completed(measured(truth, ~gap), blurred)
+    ramp = np.minimum(np.abs(found.depth / 3 - 1), np.abs(found.depth / room() - 1))
+    assert (ramp[20:58, 56:65] > 0.03).mean() < 0.02  # NaN is left open
+    sharp = completed(measured(truth, ~gap), seen)
+    assert np.isfinite(sharp.depth[22:56, 56:65]).mean() > 0.4  # where the network saw it, it is filled up to it
 
 
 def test_another_map_that_looks_through_forbids_it_and_contrary_guesses_too():

@@ -83,8 +83,8 @@ class Plan:
 # CPU seconds measured by bench/suite.py: a photo's Mpx of keypoints, a pair of photos, a Mpx of depth map, the same
 # fused, and meshed (on one thread mostly), a Mpx of view textured, and of view that refines the mesh.
 COST = {"keypoints": 0.2, "pair": 0.09, "depth": 6.0, "cloud": 1.3, "surface": 1.4, "texture": 0.4, "refine": 1.1}
-# And a Mpx of depth map that a network looks at and that is completed by it.
-COST["prior"] = 2.5
+# And a photo that a network looks at and whose depth map is completed by it.
+COST["prior"] = 1.3
 # Seconds that every build takes besides, and by how much threads get in each other's way.
 FIXED_SECONDS, CROWDING = 6.0, 1.08
 # Seconds of the work of `measure_slowness` on the machine that COST was measured on.
@@ -106,7 +106,7 @@ def predict(found: Gathered, settings: BuildSettings, num_threads: int, slowness
         COST["keypoints"] * mpx * (1.0 if searches_fine(found, settings) else 0.4)
         + COST["pair"] * pairs
         + (COST["depth"] + COST["cloud"]) * depth_mpx
-        + (COST["prior"] * depth_mpx if settings.prior == "depth" else 0.0)
+        + (COST["prior"] * n if settings.prior == "depth" else 0.0)
         + (COST["texture"] + (COST["refine"] if settings.quality == "high" else 0.0)) * view_mpx
     )
     alone = COST["surface"] * depth_mpx

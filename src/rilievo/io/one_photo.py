@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -35,7 +36,8 @@ class OnePhoto:
 
 
 def read_one_photo(source: Source, *, max_size: int | None = None) -> OnePhoto:
-    """Reads a photo. max_size: longer side of the pixels wanted (None: all).
+    """Reads a photo. max_size: longer side of the pixels wanted (None: all); of a photo longer than 2:1 as many pixels
+    are kept as a 2:1 one would have, so that something is left of a panorama's height.
 
     Raises InputError that says what is wrong with the file, also for a video and for fewer than 32 x 32 pixels;
     ResourceError, MissingError as `io.photos.read_photo`.
@@ -53,6 +55,9 @@ def read_one_photo(source: Source, *, max_size: int | None = None) -> OnePhoto:
             f"it has only {opened.width} x {opened.height} pixels (at least {MIN_SIZE} x {MIN_SIZE})",
             "give the original photo, not a thumbnail",
         )
+    longer, shorter = max(opened.width, opened.height), min(opened.width, opened.height)
+    if max_size is not None and longer > 2 * shorter:
+        max_size = round(max(max_size * math.sqrt(longer / (2 * shorter)), 2 * MIN_SIZE * longer / shorter))
     pixels, alpha = decode_pixels(opened, source.name, max_size=max_size)
     return OnePhoto(
         name=source.name,

@@ -43,6 +43,8 @@ class PhotoPriorConfig:
     """relative standard deviation of depth above which a gap is left open"""
     margin: float = 1.5
     """by how much gaps are taken to be worse than what was confirmed and hidden for trying"""
+    doubt: float = 1.0
+    """share of the step that the correction makes across a gap which counts as possible error"""
     max_jump: float = 0.03
     """relative step of depth from pixel to pixel at which an outline is taken to run: nothing is filled there"""
     max_relative: float = 0.02
@@ -159,10 +161,11 @@ def fit_photo(
     trust = fields.try_field(cells, known)
     if not trust.num_tests:
         return _empty(depth_map)
-    sigma = config.margin * trust.at(fields.distance_from(known))
+    distance = fields.distance_from(known)
+    coarse = fields.solve_field(cells, known)
+    sigma = config.margin * np.hypot(trust.at(distance), config.doubt * fields.contradiction(coarse, distance))
     near = _enlarged(np.minimum(sigma, 1.0), size, (h, w))
-    field = _enlarged(fields.solve_field(cells, known), size, (h, w))
-    inverse = inverse * np.exp(field)
+    inverse = inverse * np.exp(_enlarged(coarse, size, (h, w)))
     usable = np.isfinite(inverse) & (near <= config.max_sigma) & ~_outlines(inverse, config.max_jump)
     depth = np.where(usable, 1.0 / inverse, np.nan).astype(np.float32)
     normals = _normals(inverse, pl.index_matrix(depth_map.camera.K))
