@@ -1,12 +1,16 @@
 """Scores of single-photo depth with answers that can be worked out by hand."""
 
+import json
 import math
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rilievo import cli
 from rilievo.errors import InputError
 from rilievo.evaluate.depth import (
     BASELINES,
@@ -19,6 +23,8 @@ from rilievo.evaluate.depth import (
     fit_size,
     mean_score,
 )
+from rilievo.io.depth_files import write_photo_depth
+from rilievo.types import Camera, PhotoDepth
 
 
 def room(seed: int = 0, shape: tuple[int, int] = (40, 60)) -> np.ndarray:
@@ -169,3 +175,44 @@ def test_priors_and_sizes():
     assert fit_size(np.ones((10, 20)), (40, 60)).shape == (40, 60)
     half = fit_size(np.kron(np.arange(6.0).reshape(2, 3), np.ones((2, 2))), (2, 3))
     np.testing.assert_array_equal(half, np.arange(6.0).reshape(2, 3))
+
+
+def one_photo(folder: Path, depth: np.ndarray) -> None:
+    """What `rilievo depth` leaves for a photo whose depth it got right up to scale and shift."""
+    h, w = depth.shape
+    disparity = (3 / np.nan_to_num(depth, nan=4.0) + 0.5).astype(np.float32)
+    one = np.ones((h, w), np.float32)
+    camera = Camera("PINHOLE", w, h, np.array([50.0, 50.0, w / 2, h / 2]))
+    seen = PhotoDepth("a", "made up", "relative", camera, "given", 0.0, disparity, one, one, np.zeros((h, w), bool))
+    folder.mkdir()
+    write_photo_depth(folder / "depth.npz", seen)
+
+
+def test_the_command_compares_a_photo_with_a_depth_picture(tmp_path, capsys):
+    depth = room()
+    one_photo(tmp_path / "out", depth)
+    cv2.imwrite(str(tmp_path / "truth.png"), (1000 * np.nan_to_num(depth)).astype(np.uint16))
+    np.save(tmp_path / "truth.npy", depth)
+    for name in ("truth.png", "truth.npy"):
+        assert cli.main(["evaluate", str(tmp_path / "out"), "--truth", str(tmp_path / name), "--json"]) == 0
+        scores = json.loads(capsys.readouterr().out)
+        assert scores["made up"]["abs_rel"] < 1e-3 and scores["made up"]["delta1"] == 1.0
+        assert scores["constant"]["abs_rel"] > 0.1 and scores["gradient"]["ordinal"] > 0.5
+    assert cli.main(["evaluate", str(tmp_path / "out"), "--truth", str(tmp_path / "truth.png")]) == 0
+    assert "made up" in capsys.readouterr().out
+
+
+def test_a_truth_that_is_none_is_told(tmp_path, capsys):
+    one_photo(tmp_path / "out", room())
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((40, 60, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "other.png"), np.full((60, 40), 900, np.uint16))
+    (tmp_path / "text.png").write_text("no picture")
+    np.savez(tmp_path / "two.npz", a=np.ones(3), b=np.ones(3))
+    for name, words in (
+        ("photo.png", "depth is one channel of 16 bit or floating point"),
+        ("other.png", "it has 40 x 60 pixels, the depth map 60 x 40: another shape"),
+        ("text.png", "it is no picture that can be read"),
+        ("two.npz", "cannot be read as true depth"),
+    ):
+        assert cli.main(["evaluate", str(tmp_path / "out"), "--truth", str(tmp_path / name)]) == 1
+        assert words in capsys.readouterr().err

@@ -160,3 +160,36 @@ LAYOUTS: dict[str, Callable[[Path], Truth]] = {
     "images.txt": _load_colmap,
     "*_par.txt": _load_middlebury,
 }
+
+
+def read_depth_picture(path: Path) -> np.ndarray:
+    """True depth of a photo, float64 (h, w), NaN unknown: 16 bit PNG or TIFF (0 and 65535: unknown; unit of the file),
+    float TIFF, npy, or npz with an array `depth` (else its only one). Raises InputError."""
+    import cv2
+
+    try:
+        if path.suffix.lower() in (".npz", ".npy"):
+            loaded = np.load(path, allow_pickle=False)
+            if not isinstance(loaded, np.ndarray):
+                name = "depth" if "depth" in loaded.files or len(loaded.files) != 1 else loaded.files[0]
+                loaded = loaded[name]
+            raw = np.asarray(loaded)
+        else:
+            raw = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+            if raw is None:
+                raise ValueError("it is no picture that can be read")
+        if raw.ndim != 2 or raw.dtype == np.uint8 or raw.dtype.kind not in "fui":
+            raise ValueError(
+                f"its values are {raw.dtype} {raw.shape}; depth is one channel of 16 bit or floating point"
+            )
+    except (ValueError, OSError, KeyError, EOFError, cv2.error) as error:
+        raise InputError(
+            f"{path.name} cannot be read as true depth",
+            f"{type(error).__name__}: {error}"[:300],
+            "give a 16 bit PNG or TIFF, or a npy or npz array of depth",
+        ) from error
+    depth = raw.astype(np.float64)
+    unknown = ~(depth > 0) | ~np.isfinite(depth)
+    if raw.dtype == np.uint16:
+        unknown |= raw == 65535
+    return np.where(unknown, np.nan, depth)
