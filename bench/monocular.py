@@ -275,7 +275,8 @@ def gains(rows: dict, model: str) -> dict[str, float]:
     out = {}
     for column, key in list(COLUMNS.items())[:3]:
         of = {who: row[key] if key == "abs_rel" else 1.0 - row[key] for who, row in rows.items()}
-        out[column] = 1.0 - of[model] / min(of[p] for p in ev.BASELINES)
+        least = min(of[p] for p in ev.BASELINES)
+        out[column] = 1.0 - of[model] / least if least > 1e-6 else float("nan")  # a prior without an error
     return out
 
 
@@ -325,7 +326,11 @@ def _print(name: str, rows: dict, model: str | None) -> None:
         values = "".join(f"{row[key]:8.3f}" if np.isfinite(row[key]) else f"{'-':>8}" for key in COLUMNS.values())
         print(f"{first}  {who[:14]:<14}{values}")
     if model:
-        print(" " * 24 + f"{'gain':<14}" + "".join(f"{100 * g:7.0f}%" for g in rows[model]["gain"].values()))
+        print(
+            " " * 24
+            + f"{'gain':<14}"
+            + "".join(f"{100 * g:7.0f}%" if np.isfinite(g) else f"{'-':>8}" for g in rows[model]["gain"].values())
+        )
     sys.stdout.flush()
 
 

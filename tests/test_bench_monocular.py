@@ -48,6 +48,15 @@ def test_a_right_model_beats_the_priors_and_pictures_are_written(only_made_up, m
     assert np.shape(cv2.imread(str(tmp_path / "made up_one.png"))) == (320, 4 * 480, 3)
 
 
+def test_a_prior_without_an_error_leaves_no_gain_to_tell():
+    def row(abs_rel, delta1, ordinal):
+        return {"abs_rel": abs_rel, "delta1": delta1, "ordinal": ordinal}
+
+    rows = {"constant": row(0.1, 1.0, 0.5), "gradient": row(0.2, 1.0, 0.8), "m": row(0.05, 0.9, 0.9)}
+    found = monocular.gains(rows, "m")
+    assert found["AbsRel"] == pytest.approx(0.5) and found["order"] == pytest.approx(0.5) and np.isnan(found["delta1"])
+
+
 def test_without_a_model_the_priors_alone(only_made_up, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["monocular.py", "--model", "none"])
     assert monocular.main() == 0

@@ -73,7 +73,7 @@ def save(path: Path, kind: str) -> Path:
     elif kind == "16 bit grey":
         cv2.imwrite(str(path.with_suffix(".tif")), rgb[..., 0].astype(np.uint16) * 257)
     elif kind == "two colours":
-        image.convert("L").point(lambda v: 255 * (v > 150)).convert("1").save(path.with_suffix(".png"))
+        Image.fromarray(rgb[..., 0] > 150).save(path.with_suffix(".png"))
     elif kind == "a jpeg called png":
         image.save(path.with_suffix(".png"), "JPEG", quality=97)
     return next(p for p in path.parent.iterdir() if p.stem == path.stem and p.is_file())
