@@ -295,3 +295,14 @@ def test_an_empty_mesh_cannot_be_written(tmp_path):
     empty = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), uvs=np.zeros((0, 2), np.float32))
     with pytest.raises(InputError, match="cannot write"):
         relief_glb.write(tmp_path / "x.glb", empty, relief_glb.Picture(b"", "image/jpeg"))
+
+
+def test_fill_has_a_material_of_its_own(tmp_path):
+    assert _run(_jpeg(tmp_path / "a.jpg"), "-o", tmp_path / "out", "--fill") == 0
+    root, _ = _glb(tmp_path / "out" / "relief.glb")
+    assert [m["name"] for m in root["materials"]] == ["seen", "invented"]
+    primitives = root["meshes"][0]["primitives"]
+    assert all("_INFERRED" in p["attributes"] for p in primitives) and primitives[1]["material"] == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["surface"]["invented_faces"] > 0 and "invented" in report["unseen"]
+    assert gltf.read(tmp_path / "out" / "relief.glb").faces.max() > 0

@@ -243,3 +243,34 @@ def test_filling_unknown_takes_the_nearest():
     filled = relief_shape.fill_unknown(values, known)
     assert filled[2, 0] == 3 and filled[0, 8] == 5 and filled[2, 1] == 3
     assert (relief_shape.fill_unknown(values, np.zeros_like(known)) == 0).all()
+
+
+def test_what_is_hidden_is_closed_behind_and_marked():
+    from rilievo.stages.relief_fill import fill_behind
+
+    surface = relief.prepare_surface(_map(_room()))
+    photo = np.full((H, W, 3), 90, np.uint8)
+    photo[30:70, 40:80] = (250, 20, 20)
+    filled = fill_behind(surface, photo)
+    assert filled is not None
+    mesh, texture = filled
+    assert mesh.inferred is not None and mesh.inferred.all() and mesh.uvs is not None
+    inside = (np.abs(mesh.uvs[:, 0] * W - 60) < 17) & (np.abs((1 - mesh.uvs[:, 1]) * H - 50) < 17)
+    assert inside.sum() > 20 and mesh.vertices[inside, 1].min() > 3.0  # behind the box at 2, before the wall at 6
+    assert mesh.vertices[:, 1].max() < 6.6
+    assert (texture[45:55, 42:78, 0].astype(int) < 130).all()  # no red of the box behind it
+    camera, places = orbit_cameras(CAMERA, surface.inverse[surface.known])
+    seen = (relief.relief_mesh(surface), photo)
+    empty = [
+        (draw(parts, camera, places[30], background=(255, 0, 255), supersample=1) == [255, 0, 255]).all(2)[
+            20:-20, 20:-20
+        ]
+        for parts in ([seen], [seen, filled])
+    ]
+    assert empty[0].sum() > 100 and empty[1].sum() < 0.02 * empty[0].sum()
+
+
+def test_nothing_hidden_nothing_invented():
+    from rilievo.stages.relief_fill import fill_behind
+
+    assert fill_behind(relief.prepare_surface(_map(np.full((H, W), 3.0))), np.zeros((H, W, 3), np.uint8)) is None

@@ -30,6 +30,8 @@ DEPTH_SIZE = 768
 # What a run writes only where it is asked to; a file of that name from an earlier run would tell of another depth.
 OPTIONAL_FILES = ("depth.exr", "turntable.mp4", "relief.stl")
 
+# A mesh with uvs and its texture uint8 (h, w, 3): what was seen, then what was invented.
+Part = tuple[Mesh, np.ndarray]
 # Pixels uint8 (h, w, 3) of the whole photo and a camera of the same view -> references for the scale.
 FindReferences = Callable[[np.ndarray, Camera], Sequence[Any]]
 
@@ -157,8 +159,14 @@ def photo_to_mesh(
             small = _at_size(photo.pixels, depth_map.depth.shape)
             surface = relief.prepare_surface(depth_map, small)
             mesh = relief.relief_mesh(surface)
+            parts: list[Part] = [(mesh, small)]
+            if settings.fill:
+                from rilievo.stages.relief_fill import fill_behind
+
+                behind = fill_behind(surface, small)
+                parts += [] if behind is None else [behind]
         with clock.stage("files"):
-            files = _write_files(folder, photo, photo_depth, fit, surface, mesh, small, settings, pool, run.num_threads)
+            files = _write_files(folder, photo, photo_depth, fit, surface, parts, settings, pool)
         stages = clock.rows
     from rilievo import __version__
     from rilievo.report_photo import build_photo_report, render_photo_page
@@ -177,7 +185,7 @@ def photo_to_mesh(
         depth_map=surface.depth_map,
         model=_about_model(name, network),
         mesh=mesh,
-        invented=None,
+        invented=parts[1][0] if len(parts) > 1 else None,
         cut_share=surface.cut_share,
         island_share=surface.island_share,
         settings=asdict(settings),
@@ -185,7 +193,7 @@ def photo_to_mesh(
         stages=stages,
         peak_memory_mb=memory.peak_mb,
     )
-    pictures = _pictures(photo, surface, mesh, small)
+    pictures = _pictures(photo, surface, parts)
     _write_text(folder / "report.html", render_photo_page(report, pictures))
     _write_text(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False))
     return report
@@ -265,20 +273,24 @@ def _write_files(
     photo_depth: PhotoDepth,
     fit: ScaleFit,
     surface: Surface,
-    mesh: Mesh,
-    small: np.ndarray,
+    parts: list[Part],
     settings: PhotoSettings,
     pool: ThreadPoolExecutor,
-    num_threads: int,
 ) -> list[str]:
     """Writes them side by side; returns their names."""
     from rilievo.io import depth_files, ply, relief_glb
     from rilievo.stages import relief
 
     depth_map = surface.depth_map
+    mesh, small = parts[0]
     work: dict[str, Callable[[], Any]] = {
         "relief.glb": lambda: relief_glb.write(
-            folder / "relief.glb", mesh, _texture(photo), extras=_extras(photo_depth, fit)
+            folder / "relief.glb",
+            mesh,
+            _texture(photo),
+            invented=parts[1][0] if len(parts) > 1 else None,
+            invented_picture=_packed(parts[1][1], photo.name) if len(parts) > 1 else None,
+            extras=_extras(photo_depth, fit),
         ),
         "cloud.ply": lambda: ply.write(folder / "cloud.ply", relief.relief_cloud(surface, small)),
         "depth.npz": lambda: depth_files.write_photo_depth(folder / "depth.npz", photo_depth, fit, depth_map),
@@ -295,7 +307,7 @@ def _write_files(
     for future in waiting:
         future.result()
     if settings.video:
-        _write_video(folder / "turntable.mp4", surface, [(mesh, _video_texture(photo))])
+        _write_video(folder / "turntable.mp4", surface, [(mesh, np.ascontiguousarray(photo.pixels)), *parts[1:]])
         work["turntable.mp4"] = lambda: None
     return sorted(work)
 
@@ -311,17 +323,22 @@ def _extras(photo_depth: PhotoDepth, fit: ScaleFit) -> dict[str, Any]:
 
 def _texture(photo: OnePhoto) -> Picture:
     """The photo's own bytes, or the photo packed anew."""
-    import cv2
-
-    from rilievo.io.relief_glb import MAX_TEXTURE, Picture, photo_picture
+    from rilievo.io.relief_glb import MAX_TEXTURE, photo_picture
 
     own = photo_picture(photo.content, photo.width, photo.height, photo.orientation)
     if own is not None:
         return own
-    pixels = _whole_pixels(photo, MAX_TEXTURE)
+    return _packed(_whole_pixels(photo, MAX_TEXTURE), photo.name)
+
+
+def _packed(pixels: np.ndarray, name: str) -> Picture:
+    import cv2
+
+    from rilievo.io.relief_glb import Picture
+
     done, packed = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
     if not done:
-        raise InputError(f"the texture of {photo.name} could not be packed", "OpenCV gave no reason")
+        raise InputError(f"the texture of {name} could not be packed", "OpenCV gave no reason")
     return Picture(packed.tobytes(), "image/jpeg")
 
 
@@ -335,11 +352,7 @@ def _whole_pixels(photo: OnePhoto, max_size: int) -> np.ndarray:
     return decode_again(photo, max_size)
 
 
-def _video_texture(photo: OnePhoto) -> np.ndarray:
-    return np.ascontiguousarray(photo.pixels)
-
-
-def _write_video(path: Path, surface: Surface, parts: list[tuple[Mesh, np.ndarray]]) -> None:
+def _write_video(path: Path, surface: Surface, parts: list[Part]) -> None:
     from rilievo.io.clip import write_clip
     from rilievo.stages.relief_orbit import OrbitConfig, orbit_cameras, orbit_frames
 
@@ -378,7 +391,7 @@ def _about_model(name: str, network: Network) -> dict[str, Any]:
     }
 
 
-def _pictures(photo: OnePhoto, surface: Surface, mesh: Mesh, small: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def _pictures(photo: OnePhoto, surface: Surface, parts: list[Part]) -> list[tuple[str, np.ndarray]]:
     """For the page: the photo, its depth, its shape, and the surface from both sides."""
     from rilievo.geometry import look_at
     from rilievo.report_photo import depth_picture, normal_picture
@@ -389,7 +402,7 @@ def _pictures(photo: OnePhoto, surface: Surface, mesh: Mesh, small: np.ndarray) 
     width, height = max(1, round(camera.width * factor)), max(1, round(camera.height * factor))
     eye = Camera.pinhole(width, height, np.diag([width / camera.width, height / camera.height, 1]) @ camera.K)
     pictures = [
-        (f"photo {photo.name}", _at_size(small, (height, width))),
+        (f"photo {photo.name}", _at_size(parts[0][1], (height, width))),
         ("depth: bright is near, grey has none", depth_picture(surface.depth_map, max(width, height))),
         ("directions of the surface", normal_picture(surface.depth_map, max(width, height))),
     ]
@@ -398,8 +411,6 @@ def _pictures(photo: OnePhoto, surface: Surface, mesh: Mesh, small: np.ndarray) 
         for side, angle in (("left", -15), ("right", 15)):
             place = np.array([math.sin(math.radians(angle)), -math.cos(math.radians(angle)), 0.12]) * away
             centre = np.array([0, away, 0])
-            view = draw(
-                [(mesh, small)], eye, look_at(centre + place, centre), background=(120, 120, 120), supersample=1
-            )
+            view = draw(parts, eye, look_at(centre + place, centre), background=(120, 120, 120), supersample=1)
             pictures.append((f"the surface from {abs(angle)} degrees to the {side}; grey was not seen", view))
     return pictures

@@ -21,6 +21,7 @@ def depth(
     fov: Annotated[float | None, tyro.conf.arg(metavar="DEG")] = None,
     tiles: bool = False,
     depth_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
+    fill: bool = False,
     exr: bool = False,
     video: bool = False,
     stl: Annotated[float | None, tyro.conf.arg(metavar="WIDTH_MM")] = None,
@@ -43,6 +44,7 @@ def depth(
         fov: field of view across the photo, degrees, instead of --focal.
         tiles: look at the photo in pieces too: finer detail, several times the work.
         depth_size: longer side of the depth map, px (default: 768).
+        fill: close the surface behind what hides it; what is invented is marked.
         exr: write depth.exr too.
         video: write turntable.mp4 too, a short walk around the surface.
         stl: write relief.stl too, a body of this width for 3D printing.
@@ -61,6 +63,7 @@ def depth(
         depth_size=depth_size,
         focal_px=focal,
         fov_deg=fov,
+        fill=fill,
         exr=exr,
         video=video,
         stl_width_mm=stl,

@@ -32,7 +32,7 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], width: int, height: int
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for pixels in frames:
             # Converted here: FFmpeg's own conversion may depend on where the pixels lie in memory.
-            planes = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420))
+            planes = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode())
     return codec

@@ -118,6 +118,10 @@ def sharpen(inverse: np.ndarray, known: np.ndarray, pixels: np.ndarray | None = 
         outer = np.maximum(np.abs(slope_p), np.abs(slope_m))
         ramp = (wp - wm - outer * 2 * far > rise * np.maximum(wm, 1e-12)) & (g > 1.5 * outer) & known[yp, xp]
         ramp &= known[ym, xm]
+        on_ramp = np.zeros(w.shape, bool)
+        on_ramp[y[ramp], x[ramp]] = True
+        group, sizes = _components(on_ramp)
+        ramp &= sizes[group[y, x]] >= _min_line(w.shape)
         kept = [a[ramp] for a in (y, x, xp, yp, xm, ym)]
         y, x, xp, yp, xm, ym = kept
         at_p = wp[ramp] - slope_p[ramp] * far
@@ -138,11 +142,23 @@ def sharpen(inverse: np.ndarray, known: np.ndarray, pixels: np.ndarray | None = 
     return w
 
 
-def find_tears(inverse: np.ndarray, known: np.ndarray, *, jump: float, weak_jump: float) -> Tears:
-    """Where the surface tears: steps of inverse depth beyond what its own slope explains, larger than `jump` of itself
-    (the depth behind is so much larger), or than `weak_jump` in a line that is `jump` somewhere."""
+def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(number of the group of touching pixels at each pixel int32 (h, w), 0 elsewhere; sizes of the groups)."""
     import cv2
 
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    label = np.asarray(labels, np.int32)
+    return label, np.bincount(label.ravel())
+
+
+def _min_line(shape: tuple[int, ...]) -> int:
+    return max(4, round(0.025 * max(shape)))
+
+
+def find_tears(inverse: np.ndarray, known: np.ndarray, *, jump: float, weak_jump: float) -> Tears:
+    """Where the surface tears: steps of inverse depth beyond what its own slope explains, larger than `jump` of itself
+    (the depth behind is so much larger), or than `weak_jump` in a line that is `jump` somewhere. Short lines are noise
+    and do not count."""
     w = fill_unknown(inverse, known)
     across, down = w[:, 1:] - w[:, :-1], w[1:] - w[:-1]
     mid_across, mid_down = _median_steps(w)
@@ -157,10 +173,10 @@ def find_tears(inverse: np.ndarray, known: np.ndarray, *, jump: float, weak_jump
         (at_pixel[1:], excess_down),
     ):
         np.maximum(view, excess, out=view)
-    _, lines = cv2.connectedComponents((at_pixel > weak_jump).astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    lines = np.asarray(lines, np.int32)
-    strong = np.zeros(int(lines.max()) + 1, bool)
+    lines, sizes = _components(at_pixel > weak_jump)
+    strong = np.zeros(len(sizes), bool)
     strong[lines[at_pixel > jump]] = True
+    strong &= sizes >= _min_line(w.shape)  # a silhouette is a line; the rest is noise
     strong[0] = False
     kept = strong[lines]
     tear_across = (excess_across > weak_jump) & kept[:, 1:] & kept[:, :-1]
