@@ -20,29 +20,33 @@ from rilievo.types import PhotoDepth
 class ShapeError:
     """What is known of a model's errors. Variances are shares of level squared; distances shares of the diagonal."""
 
-    level: float = 0.15
-    """relative standard deviation of depth at a place, once a and b are the best for the photo"""
+    level: float = 0.16
+    """relative standard deviation of depth at a place where the model's sigma is the photo's median"""
     level_doubt: float = 0.5
     """standard deviation of the logarithm of that level from photo to photo"""
-    wide: float = 0.6
+    usual_sigma: float = 0.2
+    """relative sigma that the model states in the middle of a usual photo"""
+    photo_power: float = 0.25
+    """the level of a photo follows this power of its median sigma over the usual one"""
+    place_power: float = 1.0
+    """the field's standard deviation at a place follows this power of the sigma there over the photo's median"""
+    wide: float = 0.1
     """share of variance of the wide part"""
     wide_reach: float = 0.35
     """distance over which it changes"""
-    near: float = 0.38
+    near: float = 0.86
     """share of variance of the near part; what is left to 1 belongs to each pixel alone"""
-    near_reach: float = 0.08
+    near_reach: float = 0.07
     """distance over which it changes"""
     depth_reach: float = 0.7
     """difference in log depth over which both parts change as well"""
     edge: float = 0.6
     """share of the variation of depth around a pixel, slopes aside, by which the pixel itself may be off"""
-    sigma_power: float = 0.5
-    """how much of the model's own sigma to believe: the field's standard deviation follows its power"""
     scale_doubt: float = 0.15
     """standard deviation of the logarithm of a metric model's own scale"""
-    contrast: float = 1.1
+    contrast: float = 0.2
     """typical logarithm of (depth of the farthest surface / nearest - 1) in a photo"""
-    contrast_doubt: float = 0.9
+    contrast_doubt: float = 1.3
     """its standard deviation"""
 
 
@@ -150,14 +154,21 @@ class Field:
         typical = float(np.median(a * sigma[good] / inverse[good])) if good.any() else float("nan")
         return cls(shape_error(photo_depth.model), float(np.hypot(height, width)), a, b, typical)
 
+    @property
+    def level(self) -> float:
+        """What to expect of this photo before any reference: relative standard deviation of depth."""
+        if not np.isfinite(self.typical):
+            return self.row.level
+        return self.row.level * float(np.clip(self.typical / self.row.usual_sigma, 0.02, 8.0)) ** self.row.photo_power
+
     def strength(self, disparity: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """The field's standard deviation relative to its level, from the model's own sigma."""
-        if not np.isfinite(self.typical) or self.row.sigma_power == 0:
+        if not np.isfinite(self.typical) or self.row.place_power == 0:
             return np.ones(np.shape(disparity))
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = self.a * sigma / (self.a * disparity + self.b) / self.typical
         relative = np.where(np.isfinite(relative) & (relative > 0), relative, 1.0)
-        return np.clip(relative, 0.2, 5.0) ** self.row.sigma_power
+        return np.clip(relative, 0.3, 4.0) ** self.row.place_power
 
     def between(self, p: Places, q: Places) -> np.ndarray:
         """Covariance (n, m) of the parts that places share, for a level of 1."""

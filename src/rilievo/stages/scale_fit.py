@@ -93,17 +93,18 @@ def _alone(photo_depth: PhotoDepth, family: Family) -> ScaleFit:
     """The fit without a reference."""
     row = shape_error(photo_depth.model)
     if photo_depth.scale == "metric":
-        covariance = np.diag([row.scale_doubt**2, 0.0])
-        own = f"the metres of {photo_depth.model}, not checked by any reference"
-        return ScaleFit(1.0, 0.0, covariance, row.level, "m", own, shift_known=True)
-    if photo_depth.scale == "similar":
+        a, b, covariance, unit = 1.0, 0.0, np.diag([row.scale_doubt**2, 0.0]), "m"
+        text = f"the metres of {photo_depth.model}, not checked by any reference"
+    elif photo_depth.scale == "similar":
         a, b = family.factors(0.0)
-        return ScaleFit(a, b, np.zeros((2, 2)), row.level, "unknown", "no reference: no unit", shift_known=True)
-    eta = -row.contrast
-    a, b = family.factors(eta)
-    J = family.jacobian(0.0, eta)[:, 1:]
-    text = "no reference: no unit, and a shift as in typical photos"
-    return ScaleFit(a, b, J @ J.T * row.contrast_doubt**2, row.level, "unknown", text)
+        covariance, unit, text = np.zeros((2, 2)), "unknown", "no reference: no unit"
+    else:
+        a, b = family.factors(-row.contrast)
+        J = family.jacobian(0.0, -row.contrast)[:, 1:]
+        covariance, unit = J @ J.T * row.contrast_doubt**2, "unknown"
+        text = "no reference: no unit, and a shift as in typical photos"
+    spread = Field.of(photo_depth, a, b).level
+    return ScaleFit(a, b, covariance, spread, unit, text, shift_known=photo_depth.scale != "relative")
 
 
 def _problem(
@@ -208,14 +209,13 @@ def _fitted(
     prior_scale: tuple[float, float],
     config: ScaleConfig,
 ) -> ScaleFit:
-    row = shape_error(photo_depth.model)
     keep = np.ones(len(problem.observations), bool)
     of = np.array([o.reference for o in problem.observations])
     single = {r for r in of.tolist() if not isinstance(references[r], DepthPoints)}
     aside: list[int] = []
     while True:
         part = problem.subset(keep)
-        found, _ = _solved(photo_depth, part, family, row.level, prior_scale, learn=False)
+        found, _ = _solved(photo_depth, part, family, prior_scale, learn=False)
         worst = int(np.argmax(np.abs(found.alone)))
         if abs(found.alone[worst]) <= config.max_deviation:
             break
@@ -229,7 +229,7 @@ def _fitted(
             raise _contradiction(part, found, worst, references, photo_depth)
         aside.append(reference)
         keep &= of != reference
-    found, level = _solved(photo_depth, part, family, row.level, prior_scale, learn=True)
+    found, level = _solved(photo_depth, part, family, prior_scale, learn=True)
     scale, eta = found.log_scale, found.eta
     factor = math.exp(scale)
     a, b = (factor * v for v in family.factors(eta))
@@ -261,7 +261,6 @@ def _solved(
     photo_depth: PhotoDepth,
     problem: Problem,
     family: Family,
-    level: float,
     prior_scale: tuple[float, float],
     *,
     learn: bool,
@@ -271,19 +270,16 @@ def _solved(
     a, b = family.factors(-row.contrast)
     start = float(np.median([o.value for o in problem.observations if o.kind != "length"] or [0.0]))
     field = Field.of(photo_depth, a * math.exp(-start), b * math.exp(-start))
-    found = None
-    for _ in range(3):
+    level, found = field.level, None
+    sure = 0.5 / row.level_doubt**2  # as if the row had been learned from so many references
+    freedom = max(len(problem.observations) - (2 if family.shifted else 1), 0) if learn else 0
+    for _ in range(4):
         found = solve(problem, family, field, level, prior_scale)
         a, b = (math.exp(found.log_scale) * v for v in family.factors(found.eta))
         field = Field.of(photo_depth, a, b)
-        if not learn:
-            continue
-        # The level's posterior: as if the row had been learned from `sure` references.
-        freedom = max(len(problem.observations) - (2 if family.shifted else 1), 0)
-        sure = 0.5 / row.level_doubt**2
-        chi = found.chi_square if freedom else 1.0
-        level = math.sqrt((sure * row.level**2 + freedom * min(chi, 25.0) * level**2) / (sure + freedom))
-        level = float(np.clip(level, row.level / 3, row.level * 4))
+        shown = freedom * min(found.chi_square, 25.0) * level**2
+        level = math.sqrt((sure * field.level**2 + shown) / (sure + freedom))
+        level = float(np.clip(level, field.level / 3, field.level * 4))
     assert found is not None
     return found, level
 
