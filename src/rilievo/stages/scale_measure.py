@@ -12,7 +12,7 @@ from rilievo.errors import InputError
 from rilievo.stages.references import Observation, spell
 from rilievo.stages.scale_error import Field, Places, look_up
 from rilievo.stages.scale_fit import DEFAULT, ScaleConfig, no_depth
-from rilievo.stages.scale_solve import linearise, rays
+from rilievo.stages.scale_solve import across_variance, linearise, rays
 from rilievo.types import PhotoDepth, ScaleFit
 
 
@@ -137,7 +137,9 @@ def polyline_lengths(
     )
     linear = linearise(observations, ray, seen.log_depth, camera.fx, factor * config.click_px)
     lengths = np.exp(linear.value)
-    relative = linear.by_place @ seen.covariance @ linear.by_place.T + np.diag(linear.aside)
+    relative = linear.by_place @ seen.covariance @ linear.by_place.T + np.diag(
+        linear.aside + across_variance(observations, ray, seen.log_depth, seen.covariance)
+    )
     focal = linear.by_focal * photo_depth.focal_sigma
     relative += np.outer(focal, focal)
     mixed = np.outer(linear.by_place @ seen.with_focal, linear.by_focal)

@@ -181,7 +181,7 @@ class Solution:
 
 
 def solve(problem: Problem, family: Family, field: Field, level: float, prior_scale: tuple[float, float]) -> Solution:
-    """Most probable log_scale and eta. prior_scale: mean and standard deviation of log_scale (infinite: none).
+    """Mean log_scale and eta by their posterior. prior_scale: mean and standard deviation of log_scale, or infinity.
 
     The covariance of the observations is taken at the photo's field (a, b as in `field`), so callers solve twice.
     """
@@ -196,15 +196,35 @@ def solve(problem: Problem, family: Family, field: Field, level: float, prior_sc
         return linearise(problem.observations, ray, z, problem.camera.fx, problem.click_px)
 
     linear = around(log_depth)
-    V = _covariance(problem, linear, shared, own)
-    eta = _search(problem, family, row, seen, V, prior_scale) if family.shifted else 0.0
-    return _finish(problem, family, row, seen, V, around, prior_scale, eta)
+    own_and_shared = shared + np.diag(own)
+    V = linear.by_place @ own_and_shared @ linear.by_place.T
+    V += problem.focal_sigma**2 * np.outer(linear.by_focal, linear.by_focal) + problem.noise
+    V += np.diag(linear.aside + 1e-8 + across_variance(problem.observations, ray, log_depth, own_and_shared))
+    grid = _search(problem, family, row, seen, V, prior_scale) if family.shifted else (0.0, 0.0, 0.0)
+    return _finish(problem, family, row, seen, V, around, prior_scale, grid)
 
 
-def _covariance(problem: Problem, linear: Linear, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
-    V = linear.by_place @ (shared + np.diag(own)) @ linear.by_place.T
-    V += problem.focal_sigma**2 * np.outer(linear.by_focal, linear.by_focal)
-    return V + problem.noise + np.diag(linear.aside + 1e-8)
+def across_variance(
+    observations: tuple[Observation, ...], ray: np.ndarray, log_depth: np.ndarray, covariance: np.ndarray
+) -> np.ndarray:
+    """Variance of log length (n,) from ends that are off across the line between them, 0 but for lengths.
+
+    To first order that changes no length; but ends that the map puts at one depth, and that are apart in depth, are
+    much farther apart than they look: sqrt(1 + (offset / length)^2) times, taken where the offset is 1.96 sigma.
+    covariance: of log depth at the places (p, p).
+    """
+    out = np.zeros(len(observations))
+    for i, seen in enumerate(observations):
+        if seen.kind != "length":
+            continue
+        k, m = seen.places
+        x0, x1 = ray[k] * math.exp(log_depth[k]), ray[m] * math.exp(log_depth[m])
+        D = np.outer(x0, x0) * covariance[k, k] + np.outer(x1, x1) * covariance[m, m]
+        D -= (np.outer(x0, x1) + np.outer(x1, x0)) * covariance[k, m]
+        square = max(float((x0 - x1) @ (x0 - x1)), 1e-24)
+        aside = max(float(np.trace(D) - (x0 - x1) @ D @ (x0 - x1) / square), 0.0)
+        out[i] = (0.5 * math.log1p(1.96**2 * aside / square) / 1.96) ** 2
+    return out
 
 
 def _search(
@@ -214,8 +234,8 @@ def _search(
     seen: np.ndarray,
     V: np.ndarray,
     prior_scale: tuple[float, float],
-) -> float:
-    """Where on the line of etas the posterior is highest, log_scale solved for at each."""
+) -> tuple[float, float, float]:
+    """Mean and variance of eta by its posterior on a grid, log_scale solved for at each, and how log_scale follows."""
     inverse = np.linalg.inv(V)
     mean, doubt = prior_scale
     known = 0.0 if math.isinf(doubt) else doubt**-2
@@ -225,13 +245,16 @@ def _search(
     left = residual - offset[:, None]
     cost = np.einsum("ki,ij,kj->k", left, inverse, left, optimize=True) + known * (offset + mean) ** 2
     cost += ((family.contrast(_ETAS) - row.contrast) / row.contrast_doubt) ** 2
-    k = int(np.argmin(cost))
-    if 0 < k < len(_ETAS) - 1:
-        before, here, after = cost[k - 1 : k + 2]
-        bend = before - 2 * here + after
-        if bend > 0:
-            return float(_ETAS[k] + 0.5 * (before - after) / bend * (_ETAS[1] - _ETAS[0]))
-    return float(_ETAS[k])
+    likely = np.exp(-0.5 * (cost - cost.min()))
+    likely /= likely.sum()
+    # Mean and spread of the logarithm of the depth ratio, which is what lengths depend on; eta itself has long tails
+    # where the photo is nearly flat.
+    ratio = np.log1p(np.exp(-_ETAS))
+    mean_ratio = float(likely @ ratio)
+    doubt_ratio = math.sqrt(max(float(likely @ (ratio - mean_ratio) ** 2), 0.0))
+    eta = -math.log(math.expm1(max(mean_ratio, 1e-3)))
+    steep = 1 / (1 + math.exp(eta))  # of ratio with -eta
+    return eta, (doubt_ratio / steep) ** 2, float(np.interp(eta, _ETAS, -np.gradient(offset, _ETAS)))
 
 
 def _finish(
@@ -242,10 +265,11 @@ def _finish(
     V: np.ndarray,
     around: Callable[[np.ndarray], Linear],
     prior_scale: tuple[float, float],
-    eta: float,
+    grid: tuple[float, float, float],
 ) -> Solution:
-    """Scale at that eta, covariance and gains by the linear model there."""
+    """Scale at the grid's eta, gains by the linear model there; covariance by that too, or wider where the grid is."""
     places = problem.places
+    eta, variance, follows = grid
     linear = around(family.log_depth(places.disparity, eta))
     inverse = np.linalg.inv(V)
     J = linear.by_place @ family.gradient(places.disparity, eta)  # with (log_scale, eta)
@@ -264,6 +288,8 @@ def _finish(
     if not family.shifted:
         covariance[1] = covariance[:, 1] = 0.0
     gain = covariance @ J.T @ inverse
+    along = np.array([follows, 1.0])
+    covariance = covariance + max(variance - covariance[1, 1], 0.0) * np.outer(along, along)
     Q = inverse - inverse @ J @ np.linalg.inv(information) @ J.T @ inverse
     alone = (Q @ residual) / np.sqrt(np.maximum(np.diag(Q), 1e-12))
     freedom = max(len(seen) - (2 if family.shifted else 1) + (1 if math.isfinite(doubt) else 0), 0)
