@@ -11,6 +11,8 @@ import pytest
 from rilievo.errors import AlignmentError, InputError
 from rilievo.stages.references import DepthPoints, KnownDepth, KnownLength, KnownPlane
 from rilievo.stages.scale import ScaleConfig, fit_scale, length_between, metric_depth, plus_minus, polyline_lengths
+from rilievo.stages.scale_error import SHAPE_ERRORS, ShapeError
+from rilievo.stages.scale_measure import measure_places
 from rilievo.types import Camera, PhotoDepth, ScaleFit
 
 H, W = 150, 200
@@ -97,7 +99,13 @@ def test_a_third_of_wrong_points_does_not_move_the_fit():
     assert np.allclose(fit.a * here + fit.b, clean.a * here + clean.b, rtol=0.02)
 
 
-def test_one_length_fixes_the_scale_and_says_that_the_shift_is_assumed():
+@pytest.fixture
+def good_network(monkeypatch):
+    """The tests' model is known to be wrong by 1 % only."""
+    monkeypatch.setitem(SHAPE_ERRORS, "some", ShapeError(level=0.01))
+
+
+def test_one_length_fixes_the_scale_and_says_that_the_shift_is_assumed(good_network):
     depth = room()
     given = KnownLength((65.5, 100.5), (105.5, 100.5), true_length(depth, (65.5, 100.5), (105.5, 100.5)))
     photo = seen(depth)
@@ -219,13 +227,13 @@ def test_the_stated_plus_minus_is_true(scale):
     assert np.median(rows[:, 1] / rows[:, 2]) < 0.8
 
 
-def test_lengths_inside_one_object_are_better_known_than_across_the_picture():
-    depth = room()
-    photo = seen(depth)
-    fit = fit_scale(photo, [known_depth(depth, NEAR), known_depth(depth, FAR)])
-    small, small_sigma = length_between(photo, fit, (65.5, 90.5), (105.5, 90.5), config=EXACT)
-    large, large_sigma = length_between(photo, fit, (65.5, 90.5), (130.5, 90.5), config=EXACT)
-    assert small_sigma / small < large_sigma / large
+def test_errors_inside_one_object_are_more_alike_than_across_the_picture():
+    photo = seen(room(), "similar")
+    fit = fit_scale(photo, [known_depth(room(), NEAR)])
+    xy = np.array([[75.5, 90.5], [80.5, 90.5], [130.5, 90.5]])
+    C = measure_places(photo, fit, xy, config=EXACT).covariance
+    apart = [C[0, 0] + C[k, k] - 2 * C[0, k] for k in (1, 2)]  # variance of the ratio of two depths
+    assert 0 < apart[0] < 0.3 * apart[1]
 
 
 def test_near_a_reference_depth_is_better_known():
@@ -236,7 +244,7 @@ def test_near_a_reference_depth_is_better_known():
     assert sigma[40, 30] < 0.6 * sigma[40, 180] < sigma[145, 180]
 
 
-def test_the_focal_length_counts_across_but_not_where_the_reference_lies_across_too():
+def test_the_focal_length_counts_across_but_not_where_the_reference_lies_across_too(good_network):
     depth = room()
     photo = seen(depth, "similar", focal_sigma=0.3)
     across = KnownLength((40.5, 30.5), (60.5, 30.5), true_length(depth, (40.5, 30.5), (60.5, 30.5)))
@@ -248,7 +256,7 @@ def test_the_focal_length_counts_across_but_not_where_the_reference_lies_across_
     assert deep_sigma / deep > 0.3 > 0.2 > width_sigma / width
 
 
-def test_sigma_of_a_polyline_holds_what_its_parts_have_in_common():
+def test_sigma_of_a_polyline_holds_what_its_parts_have_in_common(good_network):
     depth = room()
     photo = seen(depth)
     fit = fit_scale(photo, [known_depth(depth, NEAR), known_depth(depth, FAR)])
