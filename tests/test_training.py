@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from training import dataset, losses, network, train  # noqa: E402
 
+torch.set_num_threads(1)
+
 SIZE = 96
 
 
@@ -213,7 +215,6 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     shards: dataset.Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset, "SIZES", ((32, 64), (64, 32)))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     config = train.TrainConfig(
         steps=4, batch=4, warm_up=1, frozen_share=0.3, network=network.NetworkConfig("lite0", (8, 8, 8, 8, 8))
     )

@@ -201,6 +201,10 @@ def photograph(rgb: np.ndarray, other: np.ndarray | None, rng: np.random.Generat
             top, left = int(rng.integers(0, height - h)), int(rng.integers(0, width - w))
             x = x.copy()
             x[top : top + h, left : left + w] = rng.integers(0, 256, 3)
+    if rng.random() < 0.06:  # the frame of a scan, or of a picture set straight
+        x = x.copy()
+        edge, tone = rng.integers(0, 9, 4), int(rng.choice([0, 255, int(rng.integers(0, 256))]))
+        x[: edge[0]] = x[height - edge[1] :] = x[:, : edge[2]] = x[:, width - edge[3] :] = tone
     if rng.random() < 0.4:
         quality = int(rng.integers(25, 90))
         done, packed = cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, quality])

