@@ -131,7 +131,11 @@ def main() -> None:
     parser.add_argument("--date", required=True, help="day of training, YYYY-MM-DD")
     parser.add_argument(
         "--pictures",
-        default="procedural scenes of rilievo's own generator (training/), rendered with exact depth; no photo",
+        default=(
+            "procedural scenes of rilievo's own generator (training/), rendered with exact depth; surfaces and things "
+            "partly from free 3D models (sweethome3d-furniture, CC BY 3.0 and CC0) and free photographs (textures); "
+            "no photo was a training picture"
+        ),
         help="what it was trained on",
     )
     asked = parser.parse_args()
