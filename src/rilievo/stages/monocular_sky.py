@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -68,9 +70,10 @@ def clear_of_sky(disparity: np.ndarray, sky: np.ndarray) -> np.ndarray:
     mixed = cv2.GaussianBlur(share, (0, 0), 2.0) > 0.08
     if not mixed.any() or mixed.all():
         return disparity
-    distance, index = distance_transform_edt(mixed, return_indices=True)
-    nearest = disparity[tuple(np.asarray(index))]
-    return np.where(mixed & (np.asarray(distance) <= 5), nearest, disparity).astype(np.float32)
+    found: Any = distance_transform_edt(mixed, return_indices=True)
+    distance, index = found
+    nearest = disparity[tuple(index)]
+    return np.where(mixed & (distance <= 5), nearest, disparity).astype(np.float32)
 
 
 def _likeness(guide: np.ndarray, smooth: np.ndarray) -> np.ndarray:

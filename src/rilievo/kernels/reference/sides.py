@@ -67,6 +67,7 @@ def _heavier(v: np.ndarray, w: np.ndarray, flat: float, slope: float) -> float:
         if (w @ (v - mean) ** 2) / w.sum() <= (flat + slope * abs(mean)) ** 2:
             break
         at = mean
+        low = v < at
         for k in range(ROUNDS):
             low = v < at
             if w[low].sum() <= 0 or w[~low].sum() <= 0:
