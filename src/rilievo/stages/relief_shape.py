@@ -97,7 +97,8 @@ def sharpen(inverse: np.ndarray, known: np.ndarray, pixels: np.ndarray | None = 
     for reach in RAMP_REACHES:
         gx: np.ndarray = np.asarray(cv2.Scharr(w, cv2.CV_32F, 1, 0, scale=1 / 32))
         gy: np.ndarray = np.asarray(cv2.Scharr(w, cv2.CV_32F, 0, 1, scale=1 / 32))
-        steep: np.ndarray = np.asarray(cv2.magnitude(gx, gy))
+        # Not cv2.magnitude: its last bit depends on where its arrays lie in memory.
+        steep = np.sqrt(gx * gx + gy * gy)
         y, x = np.nonzero((steep * (2 * reach + 2) > 0.4 * rise * w) & known)
         if not len(y):
             continue
