@@ -306,3 +306,12 @@ def test_fill_has_a_material_of_its_own(tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["surface"]["invented_faces"] > 0 and "invented" in report["unseen"]
     assert gltf.read(tmp_path / "out" / "relief.glb").faces.max() > 0
+
+
+def test_every_reference_counts_however_it_is_given(tmp_path):
+    photo = _jpeg(tmp_path / "a.jpg")
+    known = ("160,110=2.0m", "160,230=3.0m")
+    for k, args in enumerate((("--scale", *known), ("--scale", known[0], "--scale", known[1]))):
+        assert _run(photo, "-o", tmp_path / str(k), *args) == 0
+        report = json.loads((tmp_path / str(k) / "report.json").read_text())
+        assert report["unit"] == "m" and report["fit"]["num_references"] == 2

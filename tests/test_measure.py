@@ -127,3 +127,10 @@ def test_angle_and_polyline_exclude_each_other():
     photo = seen(room())
     with pytest.raises(InputError, match="do not go together"):
         measured(photo, fit_scale(photo), SIZE, [(1, 1)] * 3, polyline=True, angle=True)
+
+
+def test_points_may_be_given_in_several_goes(tmp_path, capsys):
+    written(tmp_path)
+    apart = asked(capsys, tmp_path, "--points", "242,162", "482,162", "-p", "242,162", "362,162")["lengths"]
+    together = asked(capsys, tmp_path, "--points", "242,162", "482,162", "242,162", "362,162")["lengths"]
+    assert len(apart) == 2 and apart == together

@@ -16,7 +16,9 @@ def depth(
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO...")],
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = None,
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    scale: Annotated[tuple[str, ...], tyro.conf.arg(metavar="REFERENCE...")] = (),
+    scale: Annotated[
+        tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="REFERENCE...")
+    ] = (),
     focal: Annotated[float | None, tyro.conf.arg(metavar="PX")] = None,
     fov: Annotated[float | None, tyro.conf.arg(metavar="DEG")] = None,
     tiles: bool = False,
@@ -77,7 +79,7 @@ def depth(
         raise InputError(
             "--scale needs a single photo", f"{len(sources)} photos were given: pixels of which one?", "one at a time"
         )
-    find_references = reference_finder(scale) if scale else None
+    find_references = reference_finder([text for texts in scale for text in texts]) if scale else None
     talk = Talk(common)
     threads = common.threads or num_cores()
     run = pipelines.PhotoRun(num_threads=threads, progress=talk.progress)

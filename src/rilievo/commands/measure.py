@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def measure(
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
-    points: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-p"], metavar="X,Y")] = (),
+    points: Annotated[
+        tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(aliases=["-p"], metavar="X,Y...")
+    ] = (),
     polyline: bool = False,
     angle: bool = False,
     common: Common = Common(),
@@ -38,7 +40,7 @@ def measure(
         angle: the angle at the second of three points.
     """
     photo_depth, fit, photo_size = read_folder(folder)
-    pixels = [parse_pixel(text) for text in points]
+    pixels = [parse_pixel(text) for texts in points for text in texts]
     result = measured(photo_depth, fit, photo_size, pixels, polyline=polyline, angle=angle)
     print_result(result, common.json, told(result))
     return 0
