@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
-
 import cv2
 import numpy as np
 import onnxruntime
 import pytest
 
-MODEL = Path(str(files("rilievo"))) / "models" / "depth_small.onnx"
+from rilievo import weights
+
+MODEL = weights.get("depth-small")
 OUTPUTS = ["disparity", "log_sigma", "sky", "log_focal"]
 SIZES = [(192, 256), (256, 192), (224, 224), (96, 320), (384, 512), (32, 32)]
 
