@@ -1,5 +1,6 @@
-"""Captures that many tests share, rendered once a session."""
+"""What many tests share: captures rendered once a session, a small disk."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,17 @@ def tiny_house(tiny, tmp_path_factory) -> Path:
     house = tmp_path_factory.mktemp("built") / "house"
     photos_to_mesh([tiny / "photos"], house, settings=BuildSettings(quality="draft"), run=Run(num_threads=2))
     return house
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A 3 MB file system; skips where this user may not make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("may not mount a small disk here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)

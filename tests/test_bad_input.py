@@ -157,20 +157,6 @@ def test_no_permission_to_write(tiny, tmp_path, monkeypatch):
     assert "choose another output folder with -o" in caught.value.hint
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A 3 MB file system; skips where this user may not make one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip("may not mount a small disk here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_a_full_disk_and_then_more_room(tiny, tiny_house, small_disk, tmp_path):
     with pytest.raises(ResourceError) as caught:
         build(tiny / "photos", small_disk / "house")

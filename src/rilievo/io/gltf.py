@@ -144,6 +144,15 @@ def write(path: Path, value: Mesh | PointCloud, *, jpeg_quality: int = 92) -> tu
         material["pbrMetallicRoughness"]["baseColorFactor"] = [0.6, 0.6, 0.6, 1.0]
     if extras:
         root["meshes"][0]["extras"] = extras
+    write_glb(path, root, buffer, "write PLY, or simplify the mesh first")
+    return (path,)
+
+
+def write_glb(path: Path, root: dict[str, Any], buffer: Buffer, hint: str) -> None:
+    """One GLB file of a glTF document and its buffer, which is added to the document. hint: what makes it smaller.
+
+    Raises ResourceError when the file would pass the format's 4 GiB.
+    """
     root |= {
         "buffers": [{"byteLength": buffer.size}],
         "bufferViews": buffer.views,
@@ -156,7 +165,7 @@ def write(path: Path, value: Mesh | PointCloud, *, jpeg_quality: int = 92) -> tu
         raise ResourceError(
             f"cannot write {path.name}",
             f"it would take {total / 2**30:.1f} GiB and a GLB file ends at 4 GiB",
-            "write PLY, or simplify the mesh first",
+            hint,
         )
     with replacing(path) as f:
         f.write(struct.pack("<4sII", b"glTF", 2, total))
@@ -164,7 +173,6 @@ def write(path: Path, value: Mesh | PointCloud, *, jpeg_quality: int = 92) -> tu
         f.write(struct.pack("<I4s", buffer.size, b"BIN\0"))
         for part in buffer.parts:
             f.write(part)
-    return (path,)
 
 
 def _flip(uvs: np.ndarray) -> np.ndarray:

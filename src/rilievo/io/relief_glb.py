@@ -6,18 +6,15 @@ have the attribute `_INFERRED` (1), those of "seen" 0. Axes: y up, the camera at
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rilievo.errors import InputError, ResourceError
+from rilievo.errors import InputError
 from rilievo.io.axes import vertex_normals, yup
-from rilievo.io.files import replacing
-from rilievo.io.gltf import SIGMA_NOTE, Buffer, unit
+from rilievo.io.gltf import SIGMA_NOTE, Buffer, unit, write_glb
 from rilievo.types import Mesh
 
 MAX_TEXTURE = 4096
@@ -171,18 +168,5 @@ def write(
         "images": images,
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
         "textures": textures,
-        "buffers": [{"byteLength": buffer.size}],
-        "bufferViews": buffer.views,
-        "accessors": buffer.accessors,
     }
-    text = json.dumps(root, separators=(",", ":"), allow_nan=False).encode()
-    text += b" " * (-len(text) % 4)
-    total = 12 + 8 + len(text) + 8 + buffer.size
-    if total >= 1 << 32:
-        raise ResourceError(f"cannot write {path.name}", "it would be larger than 4 GiB", "lower --depth-size")
-    with replacing(path) as f:
-        f.write(struct.pack("<4sII", b"glTF", 2, total))
-        f.write(struct.pack("<I4s", len(text), b"JSON") + text)
-        f.write(struct.pack("<I4s", buffer.size, b"BIN\0"))
-        for part in buffer.parts:
-            f.write(part)
+    write_glb(path, root, buffer, "lower --depth-size")
