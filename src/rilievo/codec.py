@@ -31,6 +31,7 @@ VALUE_TYPES: dict[str, type] = {
         types.ScaleFit,
         types.PointCloud,
         types.Mesh,
+        types.Splats,
     )
 }
 DTYPES = {

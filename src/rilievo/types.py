@@ -221,6 +221,8 @@ class View(_Value):
     """One undistorted photo at working size: pixels, a PINHOLE camera of that size, where it stands, its mask.
 
     mask: True where the photo may be used (None: everywhere).
+    alpha: how opaque the photo is, 255 where nothing shines through (None: everywhere); `pixels` are not multiplied by
+    it. Radiance stages put their own background behind such photos.
     """
 
     name: str
@@ -228,6 +230,7 @@ class View(_Value):
     camera: Camera
     cam_from_world: Float64[np.ndarray, "3 4"]
     mask: Bool[np.ndarray, "h w"] | None = None
+    alpha: UInt8[np.ndarray, "h w"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,3 +353,31 @@ class Mesh(_Value):
     origin: Float64[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
     face_view: Int32[np.ndarray, "f"] | None = None
     names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Splats(_Value):
+    """3D Gaussians with view-dependent colour (Kerbl et al. 2023), relative to `origin` (world = means + origin).
+
+    quats: unit, w x y z, columns of the rotation are the axes in the world.  scales: standard deviation along each axis,
+    world units, > 0.  opacities: 0..1.  sh: coefficients of real spherical harmonics, k = 1, 4, 9 or 16 rows for degree
+    0 to 3, in the order and with the signs of the usual PLY files; colour = 0.5 + sum(basis * sh), of the direction from
+    the camera's centre to the mean.
+    antialiased: opacities are those of Gaussians that grow by the pixel filter without getting more opaque (Yu et al.
+    2024, Mip-Splatting); False for the classic 0.3 px dilation.
+    background: colour 0..1 behind everything.
+    """
+
+    means: Float32[np.ndarray, "n 3"]
+    quats: Float32[np.ndarray, "n 4"]
+    scales: Float32[np.ndarray, "n 3"]
+    opacities: Float32[np.ndarray, "n"]
+    sh: Float32[np.ndarray, "n k 3"]
+    antialiased: bool = True
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: Float64[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+
+    @property
+    def degree(self) -> int:
+        """Degree of the spherical harmonics, 0 to 3."""
+        return {1: 0, 4: 1, 9: 2, 16: 3}[self.sh.shape[1]]
