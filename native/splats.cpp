@@ -79,7 +79,7 @@ void project_splats(const float* rows, int64_t n, const SplatCamera& camera, con
   const int64_t count = static_cast<int64_t>(frame.visible.size());
   const int64_t chunks = (count + kGaussiansAChunk - 1) / kGaussiansAChunk;
   const int64_t tiles = static_cast<int64_t>(frame.tiles_x) * frame.tiles_y;
-  frame.num_slots.assign(count, 0);
+  frame.num_slots.assign(n, 0);
   auto& pairs = frame.pairs;
   auto& start = frame.start;
   pairs.resize(chunks);
@@ -91,7 +91,7 @@ void project_splats(const float* rows, int64_t n, const SplatCamera& camera, con
       own.rows.resize(capacity);
       own.count = RIL_CALL_SIMD(cut_range, frame.splats.data(), frame.visible.data() + begin, end - begin,
                                 frame.tiles_x, frame.tiles_y, own.tiles.data(), own.rows.data(),
-                                frame.num_slots.data() + begin, capacity);
+                                frame.num_slots.data(), capacity);
       if (own.count <= capacity) break;
       if (own.count > kMaxPairs) throw std::length_error("too many Gaussians cover too much of the image");
       capacity = own.count;
@@ -125,10 +125,11 @@ void project_splats(const float* rows, int64_t n, const SplatCamera& camera, con
     uint32_t* cursor = start.data() + c * tiles;
     int64_t i = 0;
     for (int64_t j = begin; j < end; ++j) {
-      frame.splats[frame.visible[j]].first_slot = static_cast<uint32_t>(base[c] + i);
-      for (uint32_t k = 0; k < frame.num_slots[j]; ++k, ++i) {
+      const uint32_t g = frame.visible[j];
+      frame.splats[g].first_slot = static_cast<uint32_t>(base[c] + i);
+      for (uint32_t k = 0; k < frame.num_slots[g]; ++k, ++i) {
         const uint32_t to = cursor[own.tiles[i]]++;
-        frame.index[to] = frame.visible[j];
+        frame.index[to] = g;
         frame.slot[to] = static_cast<uint32_t>(base[c] + i);
         frame.rows[to] = own.rows[i];
       }
@@ -155,15 +156,15 @@ void draw_splats_backward(const SplatFrame& frame, const float* features, const 
 
 void splat_gradients(const SplatFrame& frame, const float* rows, const std::vector<float>& slots, float* d_rows,
                      float* d_xy) {
-  const SplatView view{frame.camera, frame.options, frame.splats.data(), frame.visible.data(), frame.num_slots.data()};
-  parallel_ranges(static_cast<int64_t>(frame.visible.size()), kGaussiansAChunk, [&](int64_t begin, int64_t end) {
+  const SplatView view{frame.camera, frame.options, frame.splats.data(), frame.num_slots.data()};
+  parallel_ranges(frame.num_splats, kGaussiansAChunk, [&](int64_t begin, int64_t end) {
     RIL_CALL_SIMD(gradient_range, rows, view, begin, end, slots.data(), d_rows, d_xy);
   });
 }
 
 void update_splats(const SplatFrame& frame, const std::vector<float>& slots, const SplatUpdate& update) {
-  const SplatView view{frame.camera, frame.options, frame.splats.data(), frame.visible.data(), frame.num_slots.data()};
-  parallel_ranges(static_cast<int64_t>(frame.visible.size()), kGaussiansAChunk, [&](int64_t begin, int64_t end) {
+  const SplatView view{frame.camera, frame.options, frame.splats.data(), frame.num_slots.data()};
+  parallel_ranges(frame.num_splats, kGaussiansAChunk, [&](int64_t begin, int64_t end) {
     RIL_CALL_SIMD(update_range, view, begin, end, slots.data(), update);
   });
 }

@@ -53,7 +53,7 @@ struct SplatFrame {
   int tiles_x = 0, tiles_y = 0;
   std::vector<Splat2D> splats;    // by Gaussian; only the visible ones are set
   std::vector<uint32_t> visible;  // nearest first
-  std::vector<uint32_t> num_slots;  // by place in `visible`
+  std::vector<uint32_t> num_slots;  // by Gaussian
   std::vector<int64_t> offsets;
   std::vector<uint32_t> index, slot;
   std::vector<uint16_t> rows;
@@ -73,7 +73,6 @@ struct SplatView {
   const SplatCamera& camera;
   const SplatOptions& options;
   const Splat2D* splats;
-  const uint32_t* visible;
   const uint32_t* num_slots;
 };
 

@@ -116,6 +116,7 @@ RIL_INLINE F keep(Bool m, F a) { return (F)_mm512_maskz_mov_ps(m, (__m512)a); }
 RIL_INLINE F choose(Bool m, F a, F b) { return (F)_mm512_mask_mov_ps((__m512)b, m, (__m512)a); }
 RIL_INLINE bool none(Bool m) { return m == 0; }
 RIL_INLINE F smaller(F a, F b) { return (F)_mm512_maskz_min_ps((__mmask16)-1, (__m512)a, (__m512)b); }
+RIL_INLINE uint32_t bits_of(Bool m) { return m; }
 #else
 typedef Mask Bool;
 RIL_INLINE Bool at_least(F a, F b) { return a >= b; }
@@ -130,6 +131,16 @@ RIL_INLINE bool none(Bool m) {
 #endif
 }
 RIL_INLINE F smaller(F a, F b) { return minimum(a, b); }
+// Bit l is set where lane l is true.
+RIL_INLINE uint32_t bits_of(Bool m) {
+#if defined(__AVX2__) && defined(RIL_VECTOR_TYPES)
+  return static_cast<uint32_t>(_mm256_movemask_ps((__m256)m));
+#else
+  uint32_t bits = 0;
+  for (int l = 0; l < kLanes; ++l) bits |= static_cast<uint32_t>(m[l] & 1) << l;
+  return bits;
+#endif
+}
 #endif
 
 }  // namespace rilievo::RIL_SIMD

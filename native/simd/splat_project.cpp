@@ -2,6 +2,11 @@
 #include "splat_shape.h"
 
 namespace rilievo::RIL_SIMD {
+namespace {
+
+constexpr int kParts = kTile / kLanes;  // registers for the rows of a tile
+
+}  // namespace
 
 // depth[i]: z in the camera, or -1 where Gaussian i is not seen.
 void project_range(const float* rows, int64_t begin, int64_t end, const SplatCamera& camera,
@@ -47,6 +52,9 @@ int64_t cut_range(const Splat2D* splats, const uint32_t* order, int64_t count, i
                   uint32_t* tiles, uint16_t* rows, uint32_t* num_slots, int64_t capacity) {
   int64_t total = 0;
   for (int64_t j = 0; j < count; ++j) {
+#ifdef __GNUC__
+    if (j + 12 < count) __builtin_prefetch(&splats[order[j + 12]]);
+#endif
     const Splat2D& s = splats[order[j]];
     const int64_t before = total;
     // Numbers are held within the image first: a float beyond the range of int would be undefined.
@@ -58,20 +66,24 @@ int64_t cut_range(const Splat2D* splats, const uint32_t* order, int64_t count, i
     const int ty0 = static_cast<int>(y0) / kTile, ty1 = static_cast<int>(y1) / kTile;
     // a dx^2 + (b dy) dx + c dy^2 >= -k: dx within (-b dy +- sqrt(D)) / 2a, D = -4 a k - (4 a c - b^2) dy^2.
     const float k = s.lo - kMinLogAlpha, minor = 4.0f * s.a * s.c - s.b * s.b, half = 0.5f / s.a;
+    const F center_x = splat(s.x), tilt = splat(half * s.b), narrow = splat(0.0f - half), slack = splat(0.01f);
+    const F top = splat(-4.0f * s.a * k), fall = splat(minor), zero = splat(0.0f);
     for (int ty = ty0; ty <= ty1; ++ty) {
-      float left_edge[kTile], right_edge[kTile];
-      for (int r = 0; r < kTile; ++r) {
-        const float dy = static_cast<float>(ty * kTile + r) + 0.5f - s.y;
-        const float D = -4.0f * s.a * k - minor * dy * dy;
-        const float spread = -half * __builtin_sqrtf(D > 0 ? D : 0.0f) + 0.01f, middle = s.x - half * s.b * dy;
-        left_edge[r] = D > 0 ? middle - spread : 1e30f;
-        right_edge[r] = D > 0 ? middle + spread : -1e30f;
+      F left_edge[kParts], right_edge[kParts];
+      Bool there[kParts];
+      for (int v = 0; v < kParts; ++v) {
+        const F row = to_float(lane_index()) + splat(static_cast<float>(ty * kTile + v * kLanes) + 0.5f);
+        const F dy = row - splat(s.y), D = top - fall * dy * dy;
+        there[v] = at_least(D, zero);
+        const F spread = narrow * root(maximum(D, zero)) + slack, middle = center_x - tilt * dy;
+        left_edge[v] = middle - spread, right_edge[v] = middle + spread;
       }
       for (int tx = tx0; tx <= tx1; ++tx) {
-        const float low = static_cast<float>(tx * kTile) + 0.5f, high = low + (kTile - 1);
+        const F low = splat(static_cast<float>(tx * kTile) + 0.5f), high = low + splat(kTile - 1);
         uint32_t touched = 0;
-        for (int r = 0; r < kTile; ++r)
-          touched |= static_cast<uint32_t>((right_edge[r] >= low) & (left_edge[r] <= high)) << r;
+        for (int v = 0; v < kParts; ++v)
+          touched |= bits_of(both(there[v], both(at_least(right_edge[v], low), at_least(high, left_edge[v]))))
+                     << (v * kLanes);
         if (!touched) continue;
         if (total < capacity) {
           tiles[total] = static_cast<uint32_t>(ty * tiles_x + tx);
@@ -80,7 +92,7 @@ int64_t cut_range(const Splat2D* splats, const uint32_t* order, int64_t count, i
         ++total;
       }
     }
-    num_slots[j] = static_cast<uint32_t>(total - before);
+    num_slots[order[j]] = static_cast<uint32_t>(total - before);
   }
   return total;
 }

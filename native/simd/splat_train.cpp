@@ -125,10 +125,10 @@ RIL_INLINE void add_slots(const float* slots, uint32_t first, uint32_t count, fl
 
 void gradient_range(const float* rows, const SplatView& view, int64_t begin, int64_t end, const float* slots,
                     float* d_rows, float* d_xy) {
-  for (int64_t j = begin; j < end; ++j) {
-    const int64_t i = view.visible[j];
+  for (int64_t i = begin; i < end; ++i) {
+    if (!view.num_slots[i]) continue;
     float sum[kSlot];
-    add_slots(slots, view.splats[i].first_slot, view.num_slots[j], sum);
+    add_slots(slots, view.splats[i].first_slot, view.num_slots[i], sum);
     pull_back(rows + i * kSplatRow, view, sum, d_rows + i * kSplatRow, d_xy + 2 * i);
   }
 }
@@ -136,14 +136,17 @@ void gradient_range(const float* rows, const SplatView& view, int64_t begin, int
 void update_range(const SplatView& view, int64_t begin, int64_t end, const float* slots, const SplatUpdate& u) {
   const F beta1 = splat(u.beta1), beta2 = splat(u.beta2), rest1 = splat(1.0f - u.beta1), rest2 = splat(1.0f - u.beta2);
   const F epsilon = splat(u.epsilon);
-  for (int64_t j = begin; j < end; ++j) {
-    const int64_t i = view.visible[j];
-    if (!view.num_slots[j]) continue;
+  for (int64_t i = begin; i < end; ++i) {
+#ifdef __GNUC__
+    if (i + 8 < end && view.num_slots[i + 8])
+      __builtin_prefetch(slots + static_cast<int64_t>(view.splats[i + 8].first_slot) * kSlot);
+#endif
+    if (!view.num_slots[i]) continue;
     float* row = u.rows + i * kSplatRow;
     float sum[kSlot];
     alignas(64) float d[kSplatRow];
     float xy[2];
-    add_slots(slots, view.splats[i].first_slot, view.num_slots[j], sum);
+    add_slots(slots, view.splats[i].first_slot, view.num_slots[i], sum);
     const int count = pull_back(row, view, sum, d, xy);
     const float opacity = sigmoid(row[3]);
     d[3] += u.opacity_weight * opacity * (1.0f - opacity);
