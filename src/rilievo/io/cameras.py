@@ -34,6 +34,7 @@ COLMAP_MODELS = {
     "RADIAL_FISHEYE": 9,
 }
 _OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
+_TRANSFORMS_HINT = "give a file as nerfstudio writes it"
 
 
 # --- COLMAP -----------------------------------------------------------------------------------------------------------
@@ -207,12 +208,21 @@ def write_transforms(path: str | Path, model: Reconstruction, *, photos: dict[st
 def read_transforms(path: str | Path) -> Reconstruction:
     """Cameras from a transforms.json (nerfstudio, instant-ngp or Blender's NeRF scenes), without points.
 
-    `applied_transform` is undone. Blender's files give `camera_angle_x` only: they are PINHOLE and need `w` and `h`, or
-    photos beside the file to take the size from. Raises InputError when the file cannot be understood.
+    Blender's files give `camera_angle_x` only: they are PINHOLE and need `w` and `h`, or photos beside the file to take
+    the size from. Raises InputError when the file cannot be understood.
     """
     path = Path(path)
     try:
         document = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not a transforms.json", str(error), _TRANSFORMS_HINT) from error
+    return transforms_model(document, path)
+
+
+def transforms_model(document: Any, path: Path) -> Reconstruction:
+    """Cameras from the content of a transforms.json that lies at `path`; `applied_transform` is undone. Raises
+    InputError when it cannot be understood."""
+    try:
         frames = sorted(document["frames"], key=lambda f: str(f["file_path"]))
         applied = np.eye(4)
         applied[:3] = np.array(document.get("applied_transform", np.eye(3, 4)), np.float64)[:3]
@@ -226,7 +236,7 @@ def read_transforms(path: str | Path) -> Reconstruction:
             names.append(str(frame["file_path"]).removeprefix("./"))
     except (KeyError, TypeError, ValueError, np.linalg.LinAlgError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path} is not a transforms.json", why, "give a file as nerfstudio writes it") from error
+        raise InputError(f"{path} is not a transforms.json", why, _TRANSFORMS_HINT) from error
     extra = document.get("rilievo", {})
     model = Reconstruction(
         names=tuple(names),
