@@ -12,8 +12,8 @@ def line(values: np.ndarray, size: int = 256, rounds: int = 12) -> tuple[np.ndar
     """(ascending table float64 (size,), uint8 codes of the shape of `values`) for numbers of any shape.
 
     Lloyd's algorithm in one dimension, exact in each round: the values are sorted once, so that the cells are ranges
-    and their means come from running sums. It starts halfway between equal counts and equal steps, which serves both the
-    crowd and the tails.
+    and their means come from running sums. It starts halfway between equal counts and equal steps, which serves both
+    the crowd and the tails.
     """
     flat = np.sort(np.asarray(values, np.float64), axis=None)
     table = 0.5 * flat[np.linspace(0, len(flat) - 1, size).astype(np.int64)] + 0.5 * np.linspace(
@@ -56,14 +56,15 @@ def palette(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         spread = np.add.reduceat((sorted_rows - np.repeat(means, counts, 0)) ** 2, starts)
         axis = spread.argmax(1)
         most = spread.max(1)
-        most[(counts < 2) | (most <= 1e-12 * max(float(most.max()), 1e-300))] = 0
+        above = turned[np.arange(len(rows)), axis[labels]] > means[labels, axis[labels]]
+        num_above = np.bincount(labels[above], minlength=num)
+        most[(num_above == 0) | (num_above == counts)] = 0  # equal rows
         chosen = np.argsort(-most, kind="stable")[: size - num]
         chosen = np.sort(chosen[most[chosen] > 0])
         if not len(chosen):
             break
         child = np.full(num, -1)
         child[chosen] = num + np.arange(len(chosen))
-        above = turned[np.arange(len(rows)), axis[labels]] > means[labels, axis[labels]]
         labels = np.where(above & (child[labels] >= 0), child[labels], labels)
         num += len(chosen)
     order = np.argsort(labels, kind="stable")

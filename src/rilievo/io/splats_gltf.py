@@ -1,7 +1,7 @@
 """Splats in GLB with KHR_gaussian_splatting (Khronos, release candidate of 2026): points with attributes of their own.
 
-POSITION, ROTATION (x y z w), SCALE (lengths), OPACITY (0..1), SH_DEGREE_l_COEF_n (as in PLY files); COLOR_0 shows points
-to viewers that do not know the extension. Axes are turned from z up to y up, as for meshes, with quaternions and
+POSITION, ROTATION (x y z w), SCALE (lengths), OPACITY (0..1), SH_DEGREE_l_COEF_n (as in PLY files); COLOR_0 shows
+points to viewers that do not know the extension. Axes are turned from z up to y up, as for meshes, with quaternions and
 harmonics: a mesh and the splats of one project lie together. `extras` say what the extension has no place for: the
 filter they were trained with, the background, the origin.
 """
@@ -92,8 +92,16 @@ def read(path: Path, data: bytes) -> Raw:
         num = max(piece.sh.shape[1] for piece in pieces)
         for piece in pieces:
             piece.sh = np.pad(piece.sh, ((0, 0), (0, num - piece.sh.shape[1]), (0, 0)))
-        joined = [np.concatenate(c) for c in zip(*((p.means, p.quats, p.scales, p.opacities, p.sh) for p in pieces))]
-        return Raw(*joined, bool(extras.get("antialiased", False)), background, origin)
+        return Raw(
+            np.concatenate([p.means for p in pieces]),
+            np.concatenate([p.quats for p in pieces]),
+            np.concatenate([p.scales for p in pieces]),
+            np.concatenate([p.opacities for p in pieces]),
+            np.concatenate([p.sh for p in pieces]),
+            bool(extras.get("antialiased", False)),
+            background,
+            origin,
+        )
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as e:
         raise InputError(f"cannot read {path.name}", f"the GLB file is damaged ({e!r})") from e
 

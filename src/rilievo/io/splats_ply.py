@@ -1,8 +1,8 @@
 """Splats in PLY: the layout that trainers write and viewers read.
 
 Vertex properties, all float: x y z, nx ny nz (zeros), f_dc_0..2, f_rest_0.. (harmonics of degree 1 and higher, all of
-red, then green, then blue), opacity (as a logit), scale_0..2 (natural logarithms), rot_0..3 (w x y z). Comments say what
-the layout has no place for: `SplatRenderMode: mip` (Gaussians trained with the filter of Mip-Splatting, Brush's
+red, then green, then blue), opacity (as a logit), scale_0..2 (natural logarithms), rot_0..3 (w x y z). Comments say
+what the layout has no place for: `SplatRenderMode: mip` (Gaussians trained with the filter of Mip-Splatting, Brush's
 spelling; `default` without it), `origin` (float64, added to x y z) and `background`.
 """
 

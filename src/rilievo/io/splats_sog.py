@@ -38,7 +38,7 @@ def write(path: Path, splats: Splats) -> None:
     order = morton_order(means)
     count = len(order)
     width = max(4, -(-int(np.ceil(np.sqrt(count))) // 4) * 4)
-    height = max(4, -(-(-(-count // width)) // 4) * 4)
+    height = max(4, (count + 4 * width - 1) // (4 * width) * 4)
 
     def image(columns: np.ndarray) -> bytes:
         pixels = np.zeros((height * width, 4), np.uint8)

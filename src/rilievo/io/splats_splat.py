@@ -1,7 +1,7 @@
 """Splats in .splat (Kwok, "antimatter15/splat"): 32 bytes a Gaussian and no header.
 
-Three float32 of place, three float32 of size, red green blue opacity in one byte each, the quaternion w x y z in one byte
-each (128 + 128 q). Gaussians come in the order of their volume times opacity, largest first, so that a viewer has
+Three float32 of place, three float32 of size, red green blue opacity in one byte each, the quaternion w x y z in one
+byte each (128 + 128 q). Gaussians come in the order of their volume times opacity, largest first, so that a viewer has
 something to show early. Colours do not depend on the direction.
 """
 

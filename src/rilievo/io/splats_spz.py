@@ -2,10 +2,10 @@
 
 Header (little-endian): "NGSP", version, number of Gaussians (three uint32), degree, bits of the fraction, flags (1:
 trained with the filter of Mip-Splatting), a reserved byte. Then places (24-bit fixed point), opacities, colours (0.5 +
-0.15 f_dc), sizes (16 (log s + 10)), quaternions, harmonics (128 + 128 f), each of all Gaussians; all of it in one gzip.
-Version 1 has half floats for places; version 1 and 2 have x y z of the quaternion in a byte each with w >= 0; later ones
-the three smallest of the four, 10 bits each, and the number of the largest. Version 4 has a header of 32 bytes and one
-Zstandard frame an attribute. Version 3 is written: gzip needs no package, and what reads 2 only is no longer maintained.
+0.15 f_dc), sizes (16 (log s + 10)), quaternions, harmonics (128 + 128 f), each of all Gaussians; all of it in one
+gzip. Version 1 has half floats for places; version 1 and 2 have x y z of the quaternion in a byte each with w >= 0;
+later ones the three smallest of the four, 10 bits each, and the number of the largest. Version 4 has a header of 32
+bytes and one Zstandard frame an attribute. Version 3 is written, which the most programs read.
 
 Axes are x right, y up, z back where PLY files are x right, y down, z forward: y and z change their signs, and with them
 the harmonics that are odd in y z.
@@ -62,7 +62,7 @@ def write(path: Path, splats: Splats) -> None:
     flags = _ANTIALIASED if splats.antialiased else 0
     header = _HEADER.pack(_MAGIC, 3, len(means), splats.degree, bits, flags, 0)
     with replacing(path) as f:
-        squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)  # gzip without a date: the same bytes every time
+        squeeze = zlib.compressobj(6, zlib.DEFLATED, 31)  # gzip without a date: the same bytes every time
         for part in (header, *(np.ascontiguousarray(p).tobytes() for p in parts)):
             f.write(squeeze.compress(part))
         f.write(squeeze.flush())
