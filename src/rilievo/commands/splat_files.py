@@ -130,12 +130,12 @@ def describe(splats: Splats) -> dict[str, Any]:
 
 def spell(path: Path, facts: dict[str, Any]) -> str:
     """`describe` for a terminal."""
-    low, high = (", ".join(f"{v:.6g}" for v in facts[k]) for k in ("low", "high"))
+    low, high = (", ".join(f"{v:.10g}" for v in facts[k]) for k in ("low", "high"))
     trained = "with the filter of Mip-Splatting" if facts["antialiased"] else "without the filter of Mip-Splatting"
     lines = [
         f"{path}: {facts['num_splats']} Gaussians, colours of degree {facts['degree']}, {trained}",
         f"  from ({low}) to ({high})",
-        f"  half are more opaque than {facts['median_opacity']:.2f}; the median axis is {facts['median_scale']:.4g} long",
+        f"  median opacity {facts['median_opacity']:.2f}, median length of an axis {facts['median_scale']:.4g}",
     ]
     if any(facts["origin"]):
         lines.append(f"  relative to the origin ({', '.join(f'{v:.10g}' for v in facts['origin'])})")
