@@ -53,6 +53,8 @@ def export(
         what = "splats" if format in SPLATS_ONLY or (only and format in ("glb", "ply")) else "mesh"
     folder = project.root / "export"
     if what == "splats" and format not in ("colmap", "nerfstudio"):
+        if "splats" not in names:
+            raise InputError(f"{house} has no splats yet", "", f"make them with: rilievo splats {house}")
         cameras = project.named("cameras") if edit.clean and "cameras" in names else None
         target = output or folder / f"splats.{format}"
         return _write_splats(project.named("splats"), format, target, edit, common, cameras)

@@ -1,0 +1,507 @@
+"""Splat files: round trips, foreign files, axes, and files that are damaged or lie."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+import tracemalloc
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rilievo.errors import InputError, ResourceError, RilievoError
+from rilievo.gaussians import SH_C0, rotate_quats, rotate_sh, turn_points
+from rilievo.io import models
+from rilievo.io.axes import YUP_FROM_ZUP
+from rilievo.io.splats import FORMATS, loses_origin, read_finite, read_splats, write_splats
+from rilievo.types import PointCloud
+from splat_scenes import assert_same, colors, random_splats
+
+FOREIGN = Path(__file__).parent / "foreign"
+EXACT = {"place": 0.0, "log_scale": 1e-6, "opacity": 1e-7, "turn": 1e-5, "sh": 2e-6}
+# What the bits of each format allow.
+SPZ = {"place": 1e-6, "log_scale": 0.0313, "opacity": 0.002, "turn": 0.006, "sh": 0.25}
+SOG = {"place": 1e-4, "log_scale": 0.02, "opacity": 0.002, "turn": 0.02, "sh": 0.05}
+
+
+# round trips
+
+
+@pytest.mark.parametrize("degree", range(4))
+@pytest.mark.parametrize(("format", "bounds"), [("ply", EXACT), ("glb", EXACT), ("spz", SPZ), ("sog", SOG)])
+def test_what_is_written_is_read_again(format: str, bounds: dict, degree: int, tmp_path: Path) -> None:
+    splats = random_splats(50, degree, antialiased=degree % 2 == 0)
+    write_splats(tmp_path / f"a.{format}", splats)
+    back = read_splats(tmp_path / f"a.{format}")
+    assert_same(back, splats, **bounds)
+    assert back.antialiased == splats.antialiased
+    write_splats(tmp_path / f"b.{format}", splats)
+    assert (tmp_path / f"a.{format}").read_bytes() == (tmp_path / f"b.{format}").read_bytes()
+
+
+@pytest.mark.parametrize("format", ["ply", "glb", "sog"])
+def test_origin_and_background_survive(format: str, tmp_path: Path) -> None:
+    splats = random_splats(20, 1, background=(0.0, 0.25, 1.0), origin=np.array([512345.25, 5201234.5, 431.125]))
+    write_splats(tmp_path / f"a.{format}", splats)
+    back = read_splats(tmp_path / f"a.{format}")
+    assert np.array_equal(back.origin, splats.origin) and back.background == splats.background
+    assert np.abs(np.sort(back.means, 0) - np.sort(splats.means, 0)).max() < 1e-4
+    assert not loses_origin(splats, format) and loses_origin(splats, "spz") and loses_origin(splats, "splat")
+
+
+def test_an_origin_nearby_is_added_so_that_every_program_sees_the_world(tmp_path: Path) -> None:
+    splats = random_splats(20, 0, origin=np.array([3.0, -2.0, 1.0]))
+    for format in FORMATS:
+        write_splats(tmp_path / f"a.{format}", splats)
+        back = read_splats(tmp_path / f"a.{format}")
+        assert not back.origin.any()
+        world = np.sort(splats.means + splats.origin, 0)
+        assert np.abs(np.sort(back.means, 0) - world).max() < 1e-3
+
+
+def test_splat_puts_what_matters_first(tmp_path: Path) -> None:
+    splats = random_splats(40, 2)
+    write_splats(tmp_path / "a.splat", splats)
+    back = read_splats(tmp_path / "a.splat")
+    weight = back.scales.astype(np.float64).prod(1) * back.opacities
+    assert (np.diff(weight) <= 1e-2 * weight[:-1]).all()
+    flat = replace(splats, sh=np.ascontiguousarray(splats.sh[:, :1]))
+    assert_same(back, flat, place=0, log_scale=0, opacity=0.002, turn=0.03, sh=0.004)
+
+
+def test_spz_keeps_small_things_small_and_refuses_what_is_too_far(tmp_path: Path) -> None:
+    splats = random_splats(20, 0)
+    for size in (1e-3, 1.0, 1e3, 1e6):
+        write_splats(tmp_path / "a.spz", replace(splats, means=(size * splats.means).astype(np.float32)))
+        back = read_splats(tmp_path / "a.spz")
+        assert np.abs(back.means - size * splats.means).max() <= max(size * 2**-21, 2**-21)
+    with pytest.raises(InputError, match="SPZ ends at 8388608"):
+        write_splats(tmp_path / "b.spz", replace(splats, means=(1e8 * splats.means).astype(np.float32)))
+    assert not (tmp_path / "b.spz").exists()
+
+
+# files of other programs
+
+
+@pytest.mark.parametrize("format", ["spz", "sog"])
+def test_files_of_splat_transform_hold_the_same_scene(format: str) -> None:
+    """Written from splats.ply by splat-transform 2.7.1 (SPZ version 4, SOG version 2)."""
+    truth = read_splats(FOREIGN / "splats.ply")
+    bounds = {"place": 2e-4, "log_scale": 0.05, "opacity": 0.005, "turn": 0.03, "sh": 0.35}
+    assert_same(read_splats(FOREIGN / f"splats.{format}"), truth, **bounds)
+
+
+def test_a_glb_of_splat_transform_stands_as_it_says() -> None:
+    """That program takes PLY files to be y down and turns the scene half round z; reading turns y up to z up."""
+    truth = read_splats(FOREIGN / "splats.ply")
+    R = YUP_FROM_ZUP.T @ np.diag([-1.0, -1.0, 1.0])
+    turned = replace(
+        truth,
+        means=turn_points(truth.means, R).astype(np.float32),
+        quats=rotate_quats(truth.quats, R),
+        sh=rotate_sh(truth.sh, R),
+    )
+    assert_same(read_splats(FOREIGN / "splats.glb"), turned, **(EXACT | {"place": 1e-6}))
+
+
+def test_gsply_reads_what_we_write(tmp_path: Path) -> None:
+    gsply = pytest.importorskip("gsply", reason="gsply is not installed (extra `dev`)")
+    splats = random_splats(30, 3)
+    write_splats(tmp_path / "a.ply", splats)
+    ply = gsply.plyread(tmp_path / "a.ply")
+    assert np.array_equal(ply.means, splats.means) and np.allclose(ply.quats, splats.quats, atol=1e-6)
+    assert np.array_equal(ply.sh0, splats.sh[:, 0]) and np.array_equal(ply.shN, splats.sh[:, 1:])
+    assert np.allclose(ply.scales, np.log(splats.scales), atol=1e-5)
+    p = splats.opacities.astype(np.float64)
+    assert np.allclose(np.ravel(ply.opacities), np.log(p / (1 - p)), atol=1e-4)
+    write_splats(tmp_path / "a.spz", splats)
+    spz = gsply.read_spz(str(tmp_path / "a.spz"))  # as it is in the file: y up, z back
+    assert np.allclose(spz.means * [1, -1, -1], splats.means, atol=1e-6)
+    dots = np.abs((spz.quats * [1, 1, -1, -1] * splats.quats).sum(1))
+    assert dots.min() > 1 - 1e-5
+    turned = replace(splats, sh=np.concatenate([spz.sh0[:, None], spz.shN], 1).astype(np.float32))
+    for d in ([0.6, 0.48, 0.64], [-0.48, 0.8, -0.36]):
+        assert np.abs(colors(turned, np.array(d) * [1, -1, -1]) - colors(splats, d)).max() < 0.25
+
+
+def foreign_ply(order: str, names: list[str], rows: np.ndarray, *comments: str, kinds: dict | None = None) -> bytes:
+    """A PLY with float properties, or those of `kinds`: name -> (PLY's name of the type, NumPy's)."""
+    kinds = kinds or {}
+    form = {"": "ascii", "<": "binary_little_endian", ">": "binary_big_endian"}[order]
+    lines = ["ply", f"format {form} 1.0", *(f"comment {c}" for c in comments), f"element vertex {len(rows)}"]
+    lines += [f"property {kinds.get(n, ('float', 'f4'))[0]} {n}" for n in names]
+    head = "\n".join([*lines, "end_header"]).encode() + b"\n"
+    if not order:
+        return head + "\n".join(" ".join(repr(float(v)) for v in row) for row in rows).encode() + b"\n"
+    table = np.empty(len(rows), [(n, order + kinds.get(n, ("float", "f4"))[1]) for n in names])
+    for i, n in enumerate(names):
+        table[n] = rows[:, i]
+    return head + table.tobytes()
+
+
+def columns_of(splats, degree: int) -> dict[str, np.ndarray]:
+    p = splats.opacities.astype(np.float64)
+    columns = {"rot_3": splats.quats[:, 3] * 7, "rot_0": splats.quats[:, 0] * 7, "opacity": np.log(p / (1 - p))}
+    columns |= {"extra": p, "rot_1": splats.quats[:, 1] * 7, "rot_2": splats.quats[:, 2] * 7}
+    columns |= {f"scale_{i}": np.log(splats.scales[:, i].astype(np.float64)) for i in (2, 0, 1)}
+    per = (degree + 1) ** 2 - 1
+    columns |= {f"f_rest_{c * per + k}": splats.sh[:, 1 + k, c] for k in range(per) for c in range(3)}
+    columns |= {f"f_dc_{c}": splats.sh[:, 0, c] for c in range(3)}
+    return columns | {n: splats.means[:, i] for i, n in enumerate("xyz")}
+
+
+@pytest.mark.parametrize("order", ["", "<", ">"])
+@pytest.mark.parametrize("degree", range(4))
+def test_foreign_plys_in_any_order_and_layout(order: str, degree: int, tmp_path: Path) -> None:
+    splats = random_splats(15, degree, seed=4)
+    columns = columns_of(splats, degree)
+    kinds = {"extra": ("double", "f8"), "opacity": ("double", "f8")}
+    data = foreign_ply(order, list(columns), np.column_stack(list(columns.values())), kinds=kinds)
+    (tmp_path / "a.ply").write_bytes(data)
+    back = read_splats(tmp_path / "a.ply")
+    assert_same(back, splats, **(EXACT | {"log_scale": 1e-5}))
+    assert np.abs(np.linalg.norm(back.quats, axis=1) - 1).max() < 1e-6
+    assert not back.antialiased  # what nobody says is not assumed
+
+
+@pytest.mark.parametrize(
+    ("comment", "antialiased"),
+    [
+        ("SplatRenderMode: mip", True),
+        ("splatrendermode:  MIP", True),
+        ("antialiased 1", True),
+        ("SplatRenderMode: default", False),
+        ("antialiased 0", False),
+        ("origin of this file: a phone", False),
+    ],
+)
+def test_how_a_ply_says_it_was_trained(comment: str, antialiased: bool, tmp_path: Path) -> None:
+    columns = columns_of(random_splats(3, 0), 0)
+    data = foreign_ply("<", list(columns), np.column_stack(list(columns.values())), comment)
+    (tmp_path / "a.ply").write_bytes(data)
+    assert read_splats(tmp_path / "a.ply").antialiased == antialiased
+
+
+def test_plys_with_plain_colours_doubles_or_flat_gaussians(tmp_path: Path) -> None:
+    splats = random_splats(9, 0)
+    columns = columns_of(splats, 0)
+    for c, n in enumerate(("red", "green", "blue")):
+        columns[n] = np.array([0, 51, 255] * 3)
+        del columns[f"f_dc_{c}"]
+    del columns["scale_2"]
+    columns["x"] = columns["x"] + 4e6
+    kinds = dict.fromkeys(("red", "green", "blue"), ("uchar", "u1")) | dict.fromkeys("xyz", ("double", "f8"))
+    (tmp_path / "a.ply").write_bytes(
+        foreign_ply("<", list(columns), np.column_stack(list(columns.values())), kinds=kinds)
+    )
+    back = read_splats(tmp_path / "a.ply")
+    assert np.allclose(0.5 + SH_C0 * back.sh[:, 0, 0], np.array([0, 0.2, 1] * 3), atol=1e-6)
+    assert np.abs(back.means[:, 0] + back.origin[0] - columns["x"]).max() < 1e-6
+    assert (back.scales[:, 2] < 1e-3 * back.scales[:, :2].min(1)).all()
+
+
+def old_spz(version: int, splats, sh_bytes: np.ndarray, extra: bytes = b"") -> bytes:
+    """SPZ 1 or 2 by the book, one Gaussian after the other."""
+    out = bytearray(struct.pack("<IIIBBBB", 0x5053474E, version, len(splats.means), splats.degree, 12, 1, 0))
+    for m in splats.means * [1, -1, -1]:
+        for v in m:
+            fixed = round(float(v) * 4096).to_bytes(3, "little", signed=True)
+            out += np.float16(v).tobytes() if version == 1 else fixed
+    out += bytes(round(float(a) * 255) for a in splats.opacities)
+    for dc in splats.sh[:, 0]:
+        out += bytes(round(float(127.5 + 38.25 * v)) for v in dc)
+    for s in splats.scales:
+        out += bytes(round(float(16 * (np.log(v) + 10))) for v in s)
+    for w, x, y, z in splats.quats:
+        sign = 1 if w >= 0 else -1
+        out += bytes(round(float(127.5 + 127.5 * sign * v)) for v in (x, -y, -z))
+    return gzip.compress(bytes(out + sh_bytes.tobytes() + extra))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_old_spz(version: int, tmp_path: Path) -> None:
+    splats = random_splats(25, 1)
+    signs = np.array([-1, -1, 1])  # of the harmonics y, z, x where y and z turn round
+    sh_bytes = np.round(128 + 128 * splats.sh[:, 1:] * signs[:, None]).astype(np.uint8)
+    (tmp_path / "a.spz").write_bytes(old_spz(version, splats, sh_bytes, b"a vendor's extension"))
+    back = read_splats(tmp_path / "a.spz")
+    assert_same(back, splats, place=2e-3, log_scale=0.032, opacity=0.002, turn=0.1, sh=0.02)
+    assert back.antialiased
+
+
+def test_a_sog_in_a_folder(tmp_path: Path) -> None:
+    splats = random_splats(30, 2)
+    write_splats(tmp_path / "a.sog", splats)
+    with zipfile.ZipFile(tmp_path / "a.sog") as archive:
+        archive.extractall(tmp_path / "folder")
+    assert_same(read_splats(tmp_path / "folder" / "meta.json"), splats, **SOG)
+    (tmp_path / "folder" / "quats.webp").unlink()
+    with pytest.raises(InputError, match=r"quats\.webp"):
+        read_splats(tmp_path / "folder" / "meta.json")
+
+
+# GLB
+
+
+def glb_parts(path: Path) -> tuple[dict, bytes]:
+    data = path.read_bytes()
+    size = struct.unpack_from("<I", data, 12)[0]
+    return json.loads(data[20 : 20 + size]), data[20 + size :]
+
+
+def glb_with(path: Path, root: dict, rest: bytes) -> None:
+    text = json.dumps(root).encode()
+    text += b" " * (-len(text) % 4)
+    head = struct.pack("<4sII", b"glTF", 2, 20 + len(text) + len(rest)) + struct.pack("<I4s", len(text), b"JSON")
+    path.write_bytes(head + text + rest)
+
+
+def test_a_glb_lies_with_the_mesh_and_follows_the_extension(tmp_path: Path) -> None:
+    splats = random_splats(20, 1)
+    write_splats(tmp_path / "a.glb", splats)
+    as_points = models.read(tmp_path / "a.glb")  # a program that does not know the extension sees points
+    assert isinstance(as_points, PointCloud) and np.allclose(as_points.points, splats.means, atol=1e-6)
+    root, _ = glb_parts(tmp_path / "a.glb")
+    primitive = root["meshes"][0]["primitives"][0]
+    assert root["extensionsUsed"] == ["KHR_gaussian_splatting"] and primitive["mode"] == 0
+    told = primitive["extensions"]["KHR_gaussian_splatting"]
+    assert told["kernel"] == "ellipse" and told["colorSpace"] == "srgb_rec709_display"
+    names = {n.removeprefix("KHR_gaussian_splatting:") for n in primitive["attributes"]}
+    harmonics = {"SH_DEGREE_0_COEF_0", *(f"SH_DEGREE_1_COEF_{i}" for i in range(3))}
+    assert names == {"POSITION", "COLOR_0", "ROTATION", "SCALE", "OPACITY"} | harmonics
+
+
+def test_nodes_place_gaussians(tmp_path: Path) -> None:
+    splats = random_splats(20, 3)
+    write_splats(tmp_path / "a.glb", splats)
+    root, rest = glb_parts(tmp_path / "a.glb")
+    half = float(np.sqrt(0.5))
+    root["nodes"][0] |= {"rotation": [0, half, 0, half], "scale": [2, 2, 2], "translation": [1, 2, 3]}
+    glb_with(tmp_path / "b.glb", root, rest)
+    # A quarter turn about y, which is our z; (1, 2, 3) with y up is (1, -3, 2) with z up.
+    R = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    expected = replace(
+        splats,
+        means=(2 * turn_points(splats.means, R) + [1, -3, 2]).astype(np.float32),
+        scales=2 * splats.scales,
+        quats=rotate_quats(splats.quats, R),
+        sh=rotate_sh(splats.sh, R),
+    )
+    assert_same(read_splats(tmp_path / "b.glb"), expected, **(EXACT | {"place": 1e-6}))
+    for bad in ({"scale": [1, 2, 1]}, {"scale": [-1, 1, 1]}, {"children": [0]}):
+        root["nodes"][0] = {"mesh": 0, **bad}
+        glb_with(tmp_path / "c.glb", root, rest)
+        with pytest.raises(InputError, match=r"stretches or mirrors|loop"):
+            read_splats(tmp_path / "c.glb")
+
+
+def test_glbs_that_are_something_else(tmp_path: Path) -> None:
+    write_splats(tmp_path / "a.glb", random_splats(5, 0))
+    root, rest = glb_parts(tmp_path / "a.glb")
+    extension = root["meshes"][0]["primitives"][0]["extensions"]["KHR_gaussian_splatting"]
+    extension["extensions"] = {"KHR_gaussian_splatting_compression_spz_2": {}}
+    glb_with(tmp_path / "b.glb", root, rest)
+    with pytest.raises(InputError, match="packed with KHR_gaussian_splatting_compression_spz_2") as told:
+        read_splats(tmp_path / "b.glb")
+    del root["meshes"][0]["primitives"][0]["extensions"], told
+    glb_with(tmp_path / "b.glb", root, rest)
+    with pytest.raises(InputError, match="does not hold Gaussian splats"):
+        read_splats(tmp_path / "b.glb")
+
+
+# damage
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("whole")
+    for format in FORMATS:
+        write_splats(folder / f"a.{format}", random_splats(40, 2))
+    files = {format: (folder / f"a.{format}").read_bytes() for format in FORMATS}
+    files["spz4"] = (FOREIGN / "splats.spz").read_bytes()
+    return files
+
+
+@pytest.mark.parametrize("format", [*FORMATS, "spz4"])
+def test_files_cut_short(format: str, whole: dict[str, bytes], tmp_path: Path) -> None:
+    data, path = whole[format], tmp_path / f"a.{format.rstrip('4')}"
+    for length in {0, 1, 3, 4, 19, len(data) // 3, len(data) // 2, len(data) - 9, len(data) - 33}:
+        if format == "splat" and length and length % 32 == 0:
+            continue
+        path.write_bytes(data[:length])
+        with pytest.raises(InputError) as caught:
+            read_splats(path)
+        assert path.name in str(caught.value)
+
+
+@pytest.mark.parametrize("format", [*FORMATS, "spz4"])
+def test_files_with_flipped_bytes_give_an_answer_or_an_error(
+    format: str, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    data, path = whole[format], tmp_path / f"a.{format.rstrip('4')}"
+    for _ in range(120):
+        broken = bytearray(data)
+        # Half of the hits go where the header is.
+        for at in rng.integers(0, len(data) if rng.random() < 0.5 else min(len(data), 400), rng.integers(1, 4)):
+            broken[at] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            splats, _ = read_finite(path)
+        except RilievoError:
+            continue
+        assert np.isfinite(splats.means).all() and np.isfinite(splats.sh).all() and (splats.scales > 0).all()
+        assert np.abs(np.linalg.norm(splats.quats, axis=1) - 1).max() < 1e-5
+
+
+def webp(width: int, height: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGBA", (width, height)).save(out, "WEBP", lossless=True)
+    return out.getvalue()
+
+
+def bombs(whole: dict[str, bytes]) -> dict[str, bytes]:
+    """Small files that promise much."""
+    header = struct.pack("<IIIBBBB", 0x5053474E, 3, 4_000_000_000, 3, 12, 0, 0)
+    few = struct.pack("<IIIBBBB", 0x5053474E, 3, 1, 0, 12, 0, 0)
+    ply = whole["ply"].replace(b"element vertex 40", b"element vertex 1000000000000")
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole["sog"])) as good, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as bad:
+        for name in good.namelist():
+            bad.writestr(name, webp(9000, 9000) if name == "quats.webp" else good.read(name))
+    many = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole["sog"])) as good, zipfile.ZipFile(many, "w") as bad:
+        for name in good.namelist():
+            raw = good.read(name)
+            bad.writestr(name, raw.replace(b'"count": 40', b'"count": 4000000000') if name == "meta.json" else raw)
+    padded = io.BytesIO()
+    with zipfile.ZipFile(padded, "w", zipfile.ZIP_DEFLATED) as bad:
+        bad.writestr("meta.json", b" " * 200_000_000)
+    return {
+        "rows.ply": ply,
+        "ascii.ply": ply.replace(b"binary_little_endian", b"ascii"),
+        "rows.spz": gzip.compress(header + bytes(1000)),
+        "zeros.spz": gzip.compress(few + bytes(200_000_000), 9),
+        "four.spz": struct.pack("<IIIBBBBI12x", 0x5053474E, 4, 4_000_000_000, 3, 12, 0, 6, 32) + bytes(200),
+        "image.sog": out.getvalue(),
+        "rows.sog": many.getvalue(),
+        "text.sog": padded.getvalue(),
+        "rows.glb": whole["glb"].replace(b'"count":40', b'"count":99'),
+    }
+
+
+def test_files_that_promise_much_cost_little(whole: dict[str, bytes], tmp_path: Path) -> None:
+    read_splats(_put(tmp_path / "warm.sog", whole["sog"]))  # what is loaded once does not count
+    for name, data in bombs(whole).items():
+        path = _put(tmp_path / name, data)
+        tracemalloc.start()
+        try:
+            with pytest.raises(InputError):
+                read_splats(path)
+            assert tracemalloc.get_traced_memory()[1] < 20e6, name
+        finally:
+            tracemalloc.stop()
+
+
+def _put(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "why"),
+    [
+        ("a.spz", "ply", "it starts like ply"),
+        ("a.ply", "glb", "it starts like glb"),
+        ("a.splat", "ply", "it starts like ply"),
+        ("a.sog", "spz", "it starts like spz"),
+        ("a.glb", "sog", "it starts like sog"),
+        ("a.xyz", "ply", "the format 'xyz' is not known"),
+        ("a", "ply", "has no ending"),
+    ],
+)
+def test_files_under_a_wrong_name(name: str, format: str, why: str, whole: dict[str, bytes], tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_splats(_put(tmp_path / name, whole[format]))
+    assert why in caught.value.why and caught.value.hint
+
+
+def test_the_wrong_kind_of_ply_says_what_is_missing(tmp_path: Path) -> None:
+    _put(tmp_path / "cloud.ply", foreign_ply("<", ["x", "y", "z", "red"], np.ones((4, 4))))
+    with pytest.raises(InputError, match="does not hold Gaussian splats") as caught:
+        read_splats(tmp_path / "cloud.ply")
+    assert "opacity, scale_0" in caught.value.why
+
+
+@pytest.mark.parametrize("num_rest", [3, 10, 44, 72])
+def test_harmonics_of_no_degree(num_rest: int, tmp_path: Path) -> None:
+    columns = columns_of(random_splats(3, 0), 0) | {f"f_rest_{i}": np.zeros(3) for i in range(num_rest)}
+    _put(tmp_path / "a.ply", foreign_ply("<", list(columns), np.column_stack(list(columns.values()))))
+    with pytest.raises(InputError, match="cannot read") as caught:
+        read_splats(tmp_path / "a.ply")
+    assert f"{num_rest} properties f_rest_*" in caught.value.why and "degree 3 has 45" in caught.value.hint
+
+
+@pytest.mark.parametrize("order", ["", "<"])
+def test_rows_that_are_not_numbers_are_told_or_left_out(order: str, tmp_path: Path) -> None:
+    columns = {n: np.array(c) for n, c in columns_of(random_splats(10, 1), 1).items()}
+    columns["x"][2] = np.nan
+    columns["f_rest_4"][3] = np.inf
+    columns["scale_0"][4] = 200  # more than a float holds
+    for n in ("rot_0", "rot_1", "rot_2", "rot_3"):
+        columns[n][5] = 0
+    columns["opacity"][6], columns["opacity"][7] = np.inf, -np.inf  # opaque and transparent, in some programs' files
+    columns["scale_1"][8] = -np.inf  # flat
+    path = _put(tmp_path / "a.ply", foreign_ply(order, list(columns), np.column_stack(list(columns.values()))))
+    with pytest.raises(InputError, match=r"cannot read a\.ply") as caught:
+        read_splats(path)
+    assert caught.value.why == "4 of its 10 Gaussians are not made of finite numbers"
+    splats, num_broken = read_finite(path)
+    assert (len(splats.means), num_broken) == (6, 4)
+    assert splats.opacities.max() == 1 and splats.opacities.min() == 0 and splats.scales.min() > 0
+    write_splats(tmp_path / "b.ply", splats)
+    assert read_splats(tmp_path / "b.ply").opacities.max() > 1 - 1e-7
+
+
+def test_nothing_and_nonsense_are_not_written(tmp_path: Path) -> None:
+    splats = random_splats(4, 0)
+    empty = replace(splats, **{n: getattr(splats, n)[:0] for n in ("means", "quats", "scales", "opacities", "sh")})
+    bad = splats.means.copy()
+    bad[1, 2] = np.nan
+    for format in FORMATS:
+        path = _put(tmp_path / f"a.{format}", b"what was there before")
+        for splats_in, why in (
+            (empty, "there are no Gaussians"),
+            (replace(splats, means=bad), "not finite"),
+            (replace(splats, scales=0 * splats.scales), "no size"),
+            (replace(splats, opacities=2 * splats.opacities + 1), "opacity outside"),
+        ):
+            with pytest.raises(InputError, match=f"cannot write a.{format}") as caught:
+                write_splats(path, splats_in)
+            assert why in caught.value.why
+        assert path.read_bytes() == b"what was there before"
+
+
+@pytest.mark.parametrize("order", ["", "<"])
+def test_a_ply_without_rows(order: str, tmp_path: Path) -> None:
+    columns = columns_of(random_splats(1, 0), 0)
+    _put(tmp_path / "a.ply", foreign_ply(order, list(columns), np.zeros((0, len(columns)))))
+    with pytest.raises(InputError) as caught:
+        read_splats(tmp_path / "a.ply")
+    assert caught.value.why == "it holds no Gaussians"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_full_disk_leaves_nothing_behind(format: str, small_disk: Path) -> None:
+    splats = random_splats(60_000 if format == "spz" else 110_000, 0)
+    (small_disk / "filler").write_bytes(bytes(2_900_000))
+    with pytest.raises(ResourceError, match="could not write") as caught:
+        write_splats(small_disk / f"a.{format}", splats)
+    assert caught.value.why == "the disk is full"
+    assert [p.name for p in small_disk.iterdir()] == ["filler"]
