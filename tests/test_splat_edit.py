@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rilievo import geometry
+from rilievo import geometry, kernels
 from rilievo.cli import main
 from rilievo.commands.splat_files import rotation
 from rilievo.errors import InputError
@@ -206,6 +206,28 @@ def test_clean_takes_floaters_and_leaves_wall_and_background() -> None:
     assert done.reason.tolist() == [0] * n + [3] * 9 + [2] * 9 + [1] * 9
     off = clean(both, config=CleanConfig(min_opacity=0, giant=0, isolation=0))
     assert off.removed == {} and len(off.splats.means) == len(both.means)
+
+
+def test_the_answer_of_clean_has_a_version() -> None:
+    """Changing these numbers means raising CleanConfig.version."""
+    assert CleanConfig.version == 1
+    splats = random_splats(3000, 0, seed=5)
+    assert clean(splats).removed == {"isolated": 27}
+    harsh = CleanConfig(isolation=1.5, min_opacity=0.05, giant=0.02)
+    assert clean(splats, config=harsh).removed == GOLDEN
+
+
+GOLDEN = {"transparent": 100, "giant": 332, "isolated": 346}
+
+
+def test_clean_gives_the_same_on_any_number_of_threads() -> None:
+    splats = random_splats(3000, 0, seed=5)
+    reasons = []
+    for threads in (1, 2):
+        kernels.set_num_threads(threads)
+        reasons.append(clean(splats, config=CleanConfig(isolation=1.5)).reason)
+    kernels.set_num_threads(0)
+    assert np.array_equal(*reasons) and 0 < (reasons[0] == 3).sum() < 1000
 
 
 def looking_down(num: int = 3) -> Reconstruction:

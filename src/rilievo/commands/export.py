@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -14,12 +14,14 @@ from rilievo.project import Project, explain_os_errors
 
 MODEL_SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "stl": ".stl", "usdz": ".usdz"}
 SPLATS_ONLY = ("spz", "splat", "sog")
+Format = Literal["glb", "obj", "ply", "stl", "usdz", "spz", "splat", "sog", "colmap", "nerfstudio"]
+What = Literal["mesh", "cloud", "splats"]
 
 
 def export(
     house: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="HOUSE|FILE")],
-    format: Literal["glb", "obj", "ply", "stl", "usdz", "spz", "splat", "sog", "colmap", "nerfstudio"] | None = None,
-    what: Literal["mesh", "cloud", "splats"] | None = None,
+    format: Annotated[Format | None, tyro.conf.arg(metavar="|".join(get_args(Format)))] = None,
+    what: Annotated[What | None, tyro.conf.arg(metavar="|".join(get_args(What)))] = None,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     images: bool = False,
     photos: Path | None = None,
