@@ -19,7 +19,7 @@ from rilievo.errors import InputError, ResourceError, RilievoError
 from rilievo.gaussians import SH_C0, rotate_quats, rotate_sh, turn_points
 from rilievo.io import models
 from rilievo.io.axes import YUP_FROM_ZUP
-from rilievo.io.splats import FORMATS, loses_origin, read_finite, read_splats, write_splats
+from rilievo.io.splats import FORMATS, losses, read_finite, read_splats, write_splats
 from rilievo.types import PointCloud
 from splat_scenes import assert_same, colors, random_splats
 
@@ -52,7 +52,9 @@ def test_origin_and_background_survive(format: str, tmp_path: Path) -> None:
     back = read_splats(tmp_path / f"a.{format}")
     assert np.array_equal(back.origin, splats.origin) and back.background == splats.background
     assert np.abs(np.sort(back.means, 0) - np.sort(splats.means, 0)).max() < 1e-4
-    assert not loses_origin(splats, format) and loses_origin(splats, "spz") and loses_origin(splats, "splat")
+    assert losses(splats, format) == []
+    assert losses(splats, "spz") == ["spz has no place for the origin (512345.25, 5201234.5, 431.125): add it yourself"]
+    assert len(losses(splats, "splat")) == 2
 
 
 def test_an_origin_nearby_is_added_so_that_every_program_sees_the_world(tmp_path: Path) -> None:
@@ -84,6 +86,35 @@ def test_spz_keeps_small_things_small_and_refuses_what_is_too_far(tmp_path: Path
     with pytest.raises(InputError, match="SPZ ends at 8388608"):
         write_splats(tmp_path / "b.spz", replace(splats, means=(1e8 * splats.means).astype(np.float32)))
     assert not (tmp_path / "b.spz").exists()
+
+
+def test_what_spz_has_no_bits_for_is_told() -> None:
+    splats = random_splats(20, 3)
+    scales = splats.scales.copy()
+    scales[3, 1], scales[7, 0] = 1e-6, 1e4
+    assert losses(replace(splats, scales=scales), "spz") == [
+        "spz holds lengths from 4.5e-05 to 380: 2 Gaussians are longer or shorter and were set to that "
+        "(--scale brings a scene into range)"
+    ]
+    assert [losses(replace(splats, scales=scales), f) for f in ("ply", "sog", "glb")] == [[], [], []]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_gaussian_and_extreme_ones(format: str, tmp_path: Path) -> None:
+    for n in (1, 2, 70):
+        splats = random_splats(n, 3)
+        extreme = replace(
+            splats,
+            scales=np.where(np.arange(3 * n).reshape(n, 3) % 2, np.float32(1e-30), np.float32(1e30)),
+            opacities=(np.arange(n) % 2).astype(np.float32),
+            sh=splats.sh * np.float32(1e4),
+        )
+        for value in (splats, extreme, replace(splats, means=0 * splats.means)):
+            write_splats(tmp_path / f"a.{format}", value)
+            back = read_splats(tmp_path / f"a.{format}")
+            assert len(back.means) == n
+            assert np.abs(np.sort(back.means, 0) - np.sort(value.means, 0)).max() < 1e-3
+            assert np.abs(np.sort(back.opacities) - np.sort(value.opacities)).max() < 0.003
 
 
 # files of other programs

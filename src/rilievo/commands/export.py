@@ -107,12 +107,8 @@ def _write_splats(
     edited, removed = apply(splats, edit, cameras, num_broken)
     if removed:
         talk.say("left out: " + ", ".join(f"{n} {reason}" for reason, n in removed.items()))
-    if edited.degree > files.FORMATS[format].max_degree:
-        talk.say(f"{format} holds one colour a Gaussian: how colours change with the direction is not in the file")
-    if files.loses_origin(edited, format):
-        talk.say(
-            f"{format} has no place for the origin ({', '.join(f'{v:.10g}' for v in edited.origin)}): add it yourself"
-        )
+    for loss in files.losses(edited, format):
+        talk.say(loss)
     with explain_os_errors("write the export", target):
         written = [str(p) for p in files.write_splats(target, edited, format=format)]
     facts = {"files": written, "num_splats": len(edited.means), "removed": removed}
