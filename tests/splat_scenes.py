@@ -59,3 +59,29 @@ def assert_same(
     assert splats.degree == truth.degree
     for direction in ([1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.48, 0.64], [-0.48, 0.8, -0.36]):
         assert np.abs(colors(splats, direction) - colors(truth, direction)[order]).max() <= sh
+
+
+def foreign_ply(order: str, names: list[str], rows: np.ndarray, *comments: str, kinds: dict | None = None) -> bytes:
+    """A PLY with float properties, or those of `kinds`: name -> (PLY's name of the type, NumPy's)."""
+    kinds = kinds or {}
+    form = {"": "ascii", "<": "binary_little_endian", ">": "binary_big_endian"}[order]
+    lines = ["ply", f"format {form} 1.0", *(f"comment {c}" for c in comments), f"element vertex {len(rows)}"]
+    lines += [f"property {kinds.get(n, ('float', 'f4'))[0]} {n}" for n in names]
+    head = "\n".join([*lines, "end_header"]).encode() + b"\n"
+    if not order:
+        return head + "\n".join(" ".join(repr(float(v)) for v in row) for row in rows).encode() + b"\n"
+    table = np.empty(len(rows), [(n, order + kinds.get(n, ("float", "f4"))[1]) for n in names])
+    for i, n in enumerate(names):
+        table[n] = rows[:, i]
+    return head + table.tobytes()
+
+
+def columns_of(splats, degree: int) -> dict[str, np.ndarray]:
+    p = splats.opacities.astype(np.float64)
+    columns = {"rot_3": splats.quats[:, 3] * 7, "rot_0": splats.quats[:, 0] * 7, "opacity": np.log(p / (1 - p))}
+    columns |= {"extra": p, "rot_1": splats.quats[:, 1] * 7, "rot_2": splats.quats[:, 2] * 7}
+    columns |= {f"scale_{i}": np.log(splats.scales[:, i].astype(np.float64)) for i in (2, 0, 1)}
+    per = (degree + 1) ** 2 - 1
+    columns |= {f"f_rest_{c * per + k}": splats.sh[:, 1 + k, c] for k in range(per) for c in range(3)}
+    columns |= {f"f_dc_{c}": splats.sh[:, 0, c] for c in range(3)}
+    return columns | {n: splats.means[:, i] for i, n in enumerate("xyz")}
