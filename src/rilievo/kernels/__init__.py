@@ -54,6 +54,10 @@ KERNELS: dict[str, str] = {
     "compare_warped": "refine",
     "collect_pixels": "refine",
     "choose_sides": "sides",
+    "splat_forward": "splats",
+    "splat_backward": "splats",
+    "splat_update": "splats_train",
+    "photo_loss": "splats_train",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
