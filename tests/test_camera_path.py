@@ -118,6 +118,10 @@ def test_orbit_around_a_box_shows_all_of_it():
         for camera, place in zip(path.cameras, path.cam_from_world):
             pixels, depth = geometry.project(camera, place, corners)
             assert (depth > 0).all() and (pixels > 0).all() and (pixels < size).all()
+        spans = [
+            np.ptp(geometry.project(path.cameras[0], place, corners)[0], axis=0) / size for place in path.cam_from_world
+        ]
+        assert np.max(spans) > 0.7  # and fills it
     with pytest.raises(InputError):
         orbit_around(low, low)
 

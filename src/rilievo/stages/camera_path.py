@@ -138,17 +138,19 @@ def orbit_around(
     radius = float(np.linalg.norm(high - low)) / 2
     if not (np.isfinite(radius) and radius > 0):
         raise InputError("there is nothing to go around", "the thing to draw is empty or a single point")
-    fov = np.radians(config.fov_deg or 45.0)
-    focal = 0.5 * config.height / np.tan(fov / 2)
-    narrow = 2 * np.arctan(0.5 * min(config.width, config.height) / focal)
+    focal = 0.5 * config.height / np.tan(np.radians(config.fov_deg or 40.0) / 2)
     up_ = np.asarray(up, np.float64) / np.linalg.norm(up)
-    east, north = _level_axes(up_, np.array([[1.0, 0.3, 0.0]]))
     turn = 2 * np.pi * np.arange(config.num_frames) / config.num_frames
     middle = (low + high) / 2
-    around = _on_sphere(
-        turn, np.full(len(turn), np.radians(20)), 1.05 * radius / np.sin(narrow / 2), (east, north, up_)
-    )
-    places = np.stack([geometry.look_at(middle + step, middle, tuple(up_)) for step in around])
+    axes = (*_level_axes(up_, np.array([[1.0, 0.3, 0.0]])), up_)
+    directions = _on_sphere(turn, np.full(len(turn), np.radians(20)), 1.0, axes)
+    corners = np.array(np.meshgrid(*np.stack([low, high], 1))).reshape(3, -1).T - middle
+    # A camera at distance d sees a corner at (x, y, d + z) in its axes; it must be in the middle 94 % of the picture.
+    R = np.stack([geometry.look_at(d, np.zeros(3), tuple(up_))[:, :3] for d in directions])
+    x, y, z = np.moveaxis(corners @ R.swapaxes(1, 2), -1, 0)
+    room = 0.94 * np.array([config.width, config.height]) / 2 / focal
+    distance = float(max((np.abs(x) / room[0] - z).max(), (np.abs(y) / room[1] - z).max(), 1.01 * radius))
+    places = np.concatenate([R, -(R @ (middle + distance * directions)[:, :, None])], 2)
     return _path(_camera(config, focal), places, config, closed=True)
 
 
