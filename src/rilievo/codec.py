@@ -32,6 +32,7 @@ VALUE_TYPES: dict[str, type] = {
         types.PointCloud,
         types.Mesh,
         types.Splats,
+        types.SplatState,
     )
 }
 DTYPES = {
