@@ -67,6 +67,7 @@ def test_orbit_goes_around_what_the_photos_see():
     path = orbit(scene, config=SMALL)
     away = centers(path) - [10, 20, 30]
     assert len(path) == 48 and path.closed and path.size == (160, 120)
+    assert path.cam_from_world[3].flags.c_contiguous
     assert np.allclose(np.linalg.norm(away, axis=1), np.sqrt(17)) and np.allclose(away[:, 2], 1)
     steps = np.linalg.norm(np.diff(np.concatenate([away, away[:1]]), axis=0), axis=1)
     assert steps.max() / steps.min() < 1 + 1e-9  # even, over the seam too
@@ -186,6 +187,7 @@ def test_written_paths_are_read_again(tmp_path):
     write_camera_path(tmp_path / "a.json", path)
     again = read_camera_path(tmp_path / "a.json")
     assert np.allclose(again.cam_from_world, path.cam_from_world, atol=1e-12) and again.closed
+    assert again.cam_from_world[3].flags.c_contiguous  # as kernels want it
     assert again.size == (160, 120) and again.frames_per_second == 30 and again.cameras[0].fx == pytest.approx(
         path.cameras[0].fx
     )  # fmt: skip

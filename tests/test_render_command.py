@@ -158,7 +158,6 @@ def test_splats_are_told_from_meshes(ball, tmp_path):
 
 
 def test_splats_are_drawn(tmp_path):
-    pytest.importorskip("rilievo.stages.splats_render")
     from rilievo.io.splats import write_splats
 
     write_splats(tmp_path / "a.ply", some_splats())
@@ -168,6 +167,14 @@ def test_splats_are_drawn(tmp_path):
     pixels = picture(tmp_path / "out" / "00001.png")
     assert pixels[0, 0].max() == 0 and 0.05 < (pixels.max(2) > 20).mean() < 0.9
     assert picture(tmp_path / "out" / "depth" / "00001.png").max() > 0
+    from rilievo.io.splats import read_splats
+    from rilievo.stages.splats_render import render_splats
+
+    path = read_camera_path(tmp_path / "out" / "camera_path.json")
+    alone, _ = render_splats(
+        read_splats(tmp_path / "a.ply"), path.cameras[1], path.cam_from_world[1], background=(0.0, 0.0, 0.0)
+    )
+    assert np.abs(pixels.astype(int) - alone).max() <= 1
 
 
 # --- what cannot be done ----------------------------------------------------------------------------------------------
@@ -312,7 +319,11 @@ def test_normals_of_a_plane():
     shown = normal_colors(depth, camera)[5:-5, 5:-5].reshape(-1, 3)
     assert np.abs(shown - (127.5 + 127.5 * n * [1, -1, -1])).max() <= 1
     depth[20, 30] = np.nan
-    assert (normal_colors(depth, camera)[20, [29, 31]] == 0).all()
+    assert (normal_colors(depth, camera)[20, [29, 30, 31]] == 0).all()
+    assert normal_colors(depth[:1, :1], camera).shape == (1, 1, 3)
+    step = np.full((40, 60), 1.0, np.float32)
+    step[:, 30:] = 5.0  # something near before something far
+    assert (normal_colors(step, camera)[5:-5, 29:31] == 0).all() and normal_colors(step, camera)[20, 10, 2] == 255
 
 
 def test_clip_of_an_odd_rate(tmp_path):

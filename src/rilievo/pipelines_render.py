@@ -202,15 +202,11 @@ def _drawable(value: Any, kind: str, scene: Reconstruction | None, settings: Ren
             kind, lambda camera, place: render_mesh(value, camera, place, config=config), points, scene, unit
         )
     if isinstance(value, Splats):
-        from rilievo.stages.splats_render import render_splats
-
         if not len(value.means):
             raise InputError("there is nothing to draw", "there are no Gaussians")
         solid = value.opacities >= min(0.1, float(value.opacities.max()))
         points = _some(value.means[solid].astype(np.float64) + value.origin)
-        return Drawable(
-            kind, lambda camera, place: render_splats(value, camera, place, background=background), points, scene, unit
-        )
+        return Drawable(kind, _splat_drawer(value, background), points, scene, unit)
     from rilievo.stages.field_render import render_field
 
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
@@ -222,6 +218,23 @@ def _drawable(value: Any, kind: str, scene: Reconstruction | None, settings: Ren
         scene,
         unit,
     )
+
+
+def _splat_drawer(
+    splats: Splats, background: tuple[float, float, float] | None
+) -> Callable[[Camera, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """`stages.splats_render.render_splats` for many frames: the Gaussians are made ready once."""
+    from rilievo.stages.splats_render import SplatRenderer, to_bytes
+
+    renderer = SplatRenderer(splats)
+
+    def draw(camera: Camera, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frame = renderer.draw(camera, place, background=background, channels=4, median=True)
+        depth = np.array(frame.median_depth)
+        depth[depth == 0] = np.nan
+        return to_bytes(frame.features), depth
+
+    return draw
 
 
 def _some(points: np.ndarray) -> np.ndarray:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from rilievo import geometry
 from rilievo.errors import InputError
 from rilievo.stages.upright import up_from_cameras
-from rilievo.types import Camera, Reconstruction
+from rilievo.types import Camera, Reconstruction, _Value
 
 # Cameras that see the middle from all sides but for a gap smaller than this are walked around in full.
 _MAX_GAP_DEG = 100.0
@@ -37,7 +38,7 @@ class PathConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class CameraPath:
+class CameraPath(_Value):
     """Where the camera stands in each frame.
 
     cameras: n PINHOLE cameras of one size.  cam_from_world: float64 (n, 3, 4).  closed: the last frame leads on to the
@@ -45,7 +46,7 @@ class CameraPath:
     """
 
     cameras: tuple[Camera, ...]
-    cam_from_world: np.ndarray
+    cam_from_world: Float64[np.ndarray, "n 3 4"]
     frames_per_second: float
     closed: bool = False
     names: tuple[str, ...] = ()

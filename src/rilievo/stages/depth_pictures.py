@@ -38,21 +38,22 @@ def normal_colors(depth: np.ndarray, camera: Camera) -> np.ndarray:
     """uint8 (h, w, 3) of the surface's direction in the camera (PINHOLE): red to the right, green up, blue towards the
     viewer, 128 for zero; black where there is no depth or a step in it."""
     h, w = depth.shape
-    x = (np.arange(w) + 0.5 - camera.cx) / camera.fx
-    y = (np.arange(h) + 0.5 - camera.cy) / camera.fy
-    z = depth.astype(np.float64)
-    points = np.stack([x[None, :] * z, y[:, None] * z, z], -1)
-    across = np.full_like(points, np.nan)
-    down = np.full_like(points, np.nan)
-    across[:, 1:-1] = points[:, 2:] - points[:, :-2]
-    down[1:-1] = points[2:] - points[:-2]
-    normal = np.cross(down, across)  # towards the camera
-    length = np.linalg.norm(normal, axis=-1)
-    # Steps: surfaces are not seen at less than about 3 degrees.
-    sight = points / np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-30)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        normal = normal / length[..., None]
-        slant = -(normal * sight).sum(-1)
-        known = np.isfinite(slant) & (slant > 0.05)
-    shown = np.where(known[..., None], normal * [1.0, -1.0, -1.0], 0)
-    return np.where(known[..., None], np.rint(127.5 + 127.5 * shown), 0).astype(np.uint8)
+    x = ((np.arange(w) + 0.5 - camera.cx) / camera.fx).astype(np.float32)[None, :]
+    y = ((np.arange(h) + 0.5 - camera.cy) / camera.fy).astype(np.float32)[:, None]
+    z = np.where(depth > 0, depth, np.nan).astype(np.float32)
+    # Differences of points (x z, y z, z) across and down, between the two neighbours of each inner pixel.
+    with np.errstate(invalid="ignore", over="ignore"):
+        right, left, below, above = z[1:-1, 2:], z[1:-1, :-2], z[2:, 1:-1], z[:-2, 1:-1]
+        across = (x[:, 2:] * right - x[:, :-2] * left, y[1:-1] * (right - left), right - left)
+        down = (x[:, 1:-1] * (below - above), y[2:] * below - y[:-2] * above, below - above)
+        n = [down[(k + 1) % 3] * across[(k + 2) % 3] - down[(k + 2) % 3] * across[(k + 1) % 3] for k in range(3)]
+        length = np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2])
+        sight = np.sqrt(x[:, 1:-1] ** 2 + y[1:-1] ** 2 + 1)
+        slant = -(n[0] * x[:, 1:-1] + n[1] * y[1:-1] + n[2]) / (length * sight)
+        # Steps: surfaces are not seen at less than about 3 degrees. A pixel without depth shows nothing itself.
+        known = (slant > 0.05) & np.isfinite(length) & np.isfinite(z[1:-1, 1:-1])
+        factor = np.where(known, np.float32(127.5) / length, 0)
+        levels = [np.where(known, np.rint(127.5 + sign * factor * part), 0) for sign, part in zip((1, -1, -1), n)]
+    shown = np.zeros((h, w, 3), np.uint8)
+    shown[1:-1, 1:-1] = np.stack(levels, -1)
+    return shown
