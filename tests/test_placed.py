@@ -317,7 +317,7 @@ def test_colmap_photos_of_another_size(tmp_path):
 
 
 def test_colmap_takes_pictures_as_they_are_stored(tmp_path):
-    """COLMAP passes over EXIF's orientation; a camera that fits only the turned picture is of a program that does not."""
+    """COLMAP passes over EXIF's orientation; a camera that fits the turned picture only is of another."""
     names = write_photos(tmp_path / "images", ending="jpg")
     exif = Image.Exif()
     exif[274] = 6

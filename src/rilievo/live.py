@@ -1,7 +1,8 @@
 """A live picture of a scene in the browser: frames drawn here, on the CPU, for the camera under the user's hand.
 
 The page (web/live.html) asks for the next frame before the last one is decoded; one thread draws, another encodes, and
-of the frames that a page waits for only the newest two are drawn. A renderer of 35 ms thus gives more than 20 frames a second.
+of the frames that a page waits for only the newest two are drawn. A renderer of 35 ms thus gives more than 20 frames a
+second.
 
     GET  .../             the page            GET  .../scene    where to start, the photos' cameras
     GET  .../frame?...    one JPEG            GET  .../photo?k= one photo as JPEG
@@ -25,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from rilievo.geometry import invert
 from rilievo.live_server import Answer, LocalServer, Refused
+from rilievo.stages.camera_path import looked_at, scene_up
 from rilievo.types import Camera, View
 
 Render = Callable[[Camera, np.ndarray], np.ndarray]
@@ -308,14 +309,11 @@ def _describe(
     up: np.ndarray | None,
     training: bool,
 ) -> dict[str, Any]:
-    places = np.stack([start[1], *(v.cam_from_world for v in views)]).astype(np.float64)
-    world_from_cam = invert(places)
-    # The place to start from counts only where there are no photos to tell more.
-    seen = world_from_cam[1:] if len(views) else world_from_cam
+    places = np.stack([v.cam_from_world for v in views] or [start[1]]).astype(np.float64)
     if up is None:
-        up = mean_up(seen)
+        up = scene_up(places)
     if pivot is None:
-        pivot = looked_at(seen)
+        pivot = looked_at(places)
     return {
         "start": _camera_document(*start),
         "views": [
@@ -334,30 +332,6 @@ def _camera_document(camera: Camera, cam_from_world: np.ndarray) -> dict[str, An
         "intrinsics": [camera.fx, camera.fy, camera.cx, camera.cy],
         "cam_from_world": np.asarray(cam_from_world, np.float64).ravel().tolist(),
     }
-
-
-def mean_up(world_from_cam: np.ndarray) -> np.ndarray:
-    """The direction (3,) that cameras (n, 3, 4) call up on average; the world's z where that is within 25 degrees."""
-    up = -world_from_cam[:, :, 1].sum(0)
-    length = float(np.linalg.norm(up))
-    if length < 1e-6 * len(world_from_cam):
-        return np.array([0.0, 0.0, 1.0])
-    up /= length
-    return np.array([0.0, 0.0, 1.0]) if up[2] > math.cos(math.radians(25)) else up
-
-
-def looked_at(world_from_cam: np.ndarray) -> np.ndarray:
-    """The point (3,) nearest to all lines of sight of cameras (n, 3, 4), least squares; a point one unit ahead of the
-    first camera where they are parallel, or where it would lie behind most of them."""
-    eye, ahead = world_from_cam[:, :, 3], world_from_cam[:, :, 2]
-    across = np.eye(3) - ahead[:, :, None] * ahead[:, None, :]
-    A, b = across.sum(0), np.einsum("nij,nj->i", across, eye)
-    if np.linalg.eigvalsh(A)[0] > 1e-4 * len(eye):
-        point = np.linalg.solve(A, b)
-        if np.median(((point - eye) * ahead).sum(1)) > 0:
-            return point
-    spread = float(np.linalg.norm(np.ptp(eye, axis=0)))
-    return eye[0] + ahead[0] * (spread if spread > 0 else 1.0)
 
 
 def _plain(value: Any) -> Any:

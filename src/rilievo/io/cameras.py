@@ -21,6 +21,8 @@ from rilievo.io.files import read_bytes, replacing
 from rilievo.io.pictures import encode_picture
 from rilievo.types import CAMERA_PARAMS, Camera, Reconstruction
 
+quaternion = geometry.quaternion_from_rotation
+
 # Model numbers of COLMAP's binary format.
 COLMAP_MODELS = {
     "SIMPLE_PINHOLE": 0,
@@ -141,30 +143,6 @@ def read_colmap(folder: str | Path) -> Reconstruction:
         obs_photo=np.array(obs_photo, np.int32),
         obs_xy=np.array(obs_xy, np.float32).reshape(-1, 2),
     )
-
-
-def quaternion(R: np.ndarray) -> np.ndarray:
-    """Unit quaternion (4,) w x y z, w >= 0, of a rotation matrix (Shepperd 1978: the largest component first)."""
-    four = np.array(
-        [
-            1 + R[0, 0] + R[1, 1] + R[2, 2],
-            1 + R[0, 0] - R[1, 1] - R[2, 2],
-            1 - R[0, 0] + R[1, 1] - R[2, 2],
-            1 - R[0, 0] - R[1, 1] + R[2, 2],
-        ]
-    )
-    k = int(np.argmax(four))
-    a, b, c = R[2, 1], R[0, 2], R[1, 0]
-    d, e, f = R[1, 2], R[2, 0], R[0, 1]
-    rows = [
-        [four[0], a - d, b - e, c - f],
-        [a - d, four[1], c + f, b + e],
-        [b - e, c + f, four[2], a + d],
-        [c - f, b + e, a + d, four[3]],
-    ]
-    q = np.array(rows[k])
-    q /= np.linalg.norm(q)
-    return -q if q[0] < 0 else q
 
 
 # --- nerfstudio -------------------------------------------------------------------------------------------------------

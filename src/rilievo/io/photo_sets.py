@@ -368,6 +368,15 @@ def _by_name(folder: Path, name: str) -> Path | None:
     return None
 
 
+def read_cameras(path: Path | str) -> Reconstruction:
+    """The cameras of a COLMAP folder, a transforms.json or a layout of `io.truth`, whether their photos are there or
+    not. Raises InputError when there are none."""
+    path = Path(path)
+    if (folder := colmap_folder(path)) is not None and not (path / "transforms.json").is_file():
+        return camera_files.read_colmap(folder)
+    return _read_truth_set(path)
+
+
 def _read_truth_set(path: Path) -> Reconstruction:
     try:
         rows, unit = read_rows(path)
