@@ -70,7 +70,9 @@ def fit_time(
     """The same settings with the number of steps (and, unless it is fixed, of Gaussians) that is expected to take so
     long, found by taking a few steps at each size with few and with many Gaussians. A run with these numbers repeats
     the result whatever the time it takes."""
-    caps = (config.max_splats,) if fixed_cap else tuple(c for c in CAPS if c <= config.max_splats) or (config.max_splats,)
+    caps = (
+        (config.max_splats,) if fixed_cap else tuple(c for c in CAPS if c <= config.max_splats) or (config.max_splats,)
+    )
     few = _step_seconds(start, stack, config)
     most = max(caps)
     many = _step_seconds(_grown(start, most), stack, config)

@@ -102,7 +102,9 @@ def _first_of_cells(points: np.ndarray, cell: float) -> np.ndarray:
     return np.sort(first)
 
 
-def visual_hull(photos: Sequence[SizedPhoto], *, cells: int = HULL_CELLS) -> tuple[np.ndarray, np.ndarray, float] | None:
+def visual_hull(
+    photos: Sequence[SizedPhoto], *, cells: int = HULL_CELLS
+) -> tuple[np.ndarray, np.ndarray, float] | None:
     """Points on the surface of what all cut-out photos allow (Laurentini 1994), their colours, and the cell's size.
 
     Cells of a grid around what the cameras look at that no photo shows as transparent; those with a neighbour that is
@@ -127,7 +129,9 @@ def visual_hull(photos: Sequence[SizedPhoto], *, cells: int = HULL_CELLS) -> tup
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         inside = np.arange(len(grid))
         for p in photos:
-            inside = inside[_may_be(p, grid[inside], margin=0 if n == cells else int(2 + 0.6 * _cell_px(p, step, target)))]
+            inside = inside[
+                _may_be(p, grid[inside], margin=0 if n == cells else int(2 + 0.6 * _cell_px(p, step, target)))
+            ]
         if len(inside) < 8:
             return None
         points = grid[inside]

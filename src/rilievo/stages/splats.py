@@ -185,9 +185,7 @@ def train(
     depths: name and level -> known depth of that photo's size, where config.depth_weight or normal_weight asks for it.
     watch: told the iteration and the rows (which change) after each step; training ends there when it says False.
     """
-    work = _Work(
-        *(np.array(a) for a in (state.rows, state.first, state.second, state.score)), np.array(state.exposure)
-    )
+    work = _Work(*(np.array(a) for a in (state.rows, state.first, state.second, state.score)), np.array(state.exposure))
     steps = np.arange(1, NUM_BIAS + 1)
     bias = np.stack([1 / (1 - beta**steps) for beta in BETAS]).astype(np.float32)
     order, epoch, reached = np.zeros(0, int), -1, state.iteration
@@ -383,7 +381,11 @@ def _set_filter(rows: np.ndarray, stack: PhotoStack, iteration: int, config: Spl
         x, y, z = (means @ T[k, :3] + T[k, 3] for k in range(3))
         w, h = p.size
         fx, fy, cx, cy = p.camera.astype(np.float32)
-        inside = (z > 0) & (np.abs(fx * x + (cx - w / 2) * z) < 0.65 * w * z) & (np.abs(fy * y + (cy - h / 2) * z) < 0.65 * h * z)
+        inside = (
+            (z > 0)
+            & (np.abs(fx * x + (cx - w / 2) * z) < 0.65 * w * z)
+            & (np.abs(fy * y + (cy - h / 2) * z) < 0.65 * h * z)
+        )
         pixel = z / (max(fx, fy) * (1 << level))
         np.minimum(least, np.where(inside, pixel, np.inf), out=least)
     rows[:, FILTER] = np.where(np.isfinite(least), config.filter_3d * least**2, 0.0)
