@@ -48,7 +48,7 @@ class SplatsConfig:
     antialiased: bool = True
     """filter as a pixel does, keeping the amount of light"""
     filter_3d: float = 0.03
-    """variance that no Gaussian falls below, square pixels of the photo that shows it largest: no needles when zooming"""
+    """variance that no Gaussian falls below, px^2 of the photo that shows it largest: no needles when zooming"""
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """colour 0..1 behind everything"""
     random_background: bool = False
@@ -103,8 +103,8 @@ def start_splats(
     colors: np.ndarray | None = None,
     config: SplatsConfig,
 ) -> SplatState:
-    """What training begins with: discs along `cloud`; else `points` (n, 3) in the world with `colors` uint8 (n, 3); else
-    the visual hull of photos that are cut out; else chance. Behind it what the photos see through all that.
+    """What training begins with: discs along `cloud`; else `points` (n, 3) in the world with `colors` uint8 (n, 3);
+    else the visual hull of photos that are cut out; else chance. Behind it what the photos see through all that.
 
     Raises InputError without photos.
     """
@@ -132,7 +132,7 @@ def start_splats(
         rows = splat_start.from_points(at, splat_start.median_color(photos, at), opacity=0.1)
         method = "random points"
     if method in ("dense cloud", "sparse points"):
-        depth = [np.median((rows[:, MEAN] @ p.cam_from_world[2, :3] + p.cam_from_world[2, 3])) for p in photos]
+        depth = [np.median(rows[:, MEAN] @ p.cam_from_world[2, :3] + p.cam_from_world[2, 3]) for p in photos]
         extent = float(np.median(np.abs(depth)))
     else:
         extent = float(np.median(np.linalg.norm(centers - center, axis=1)))
@@ -185,7 +185,13 @@ def train(
     depths: name and level -> known depth of that photo's size, where config.depth_weight or normal_weight asks for it.
     watch: told the iteration and the rows (which change) after each step; training ends there when it says False.
     """
-    work = _Work(*(np.array(a) for a in (state.rows, state.first, state.second, state.score)), np.array(state.exposure))
+    work = _Work(
+        np.array(state.rows),
+        np.array(state.first),
+        np.array(state.second),
+        np.array(state.score),
+        np.array(state.exposure),
+    )
     steps = np.arange(1, NUM_BIAS + 1)
     bias = np.stack([1 / (1 - beta**steps) for beta in BETAS]).astype(np.float32)
     order, epoch, reached = np.zeros(0, int), -1, state.iteration
@@ -358,8 +364,8 @@ def _known_shape(work: _Work, photo: SizedPhoto, known: DepthMap, config: Splats
 
 
 def _expose(exposure: np.ndarray, number: int, gradient: np.ndarray, iteration: int) -> None:
-    """One step of Adam on a photo's gain and bias; then the mean over photos is put back to no change, so that the scene
-    does not drift towards a tint."""
+    """One step of Adam on a photo's gain and bias; then the mean over photos is put back to no change, so that the
+    scene does not drift towards a tint."""
     row = exposure[number].astype(np.float64)
     first = 0.9 * row[6:12] + 0.1 * gradient
     second = 0.99 * row[12:18] + 0.01 * gradient**2
@@ -410,5 +416,5 @@ def _grow(work: _Work, iteration: int, config: SplatsConfig) -> None:
 
 
 def held_out(names: Sequence[str], every: int = 8) -> tuple[str, ...]:
-    """Every 8th photo, in the order of names, beginning with the first (the protocol of Mip-NeRF 360 and its followers)."""
+    """Every 8th photo, in the order of names, beginning with the first (the protocol of Mip-NeRF 360)."""
     return tuple(names[::every]) if every > 0 else ()
