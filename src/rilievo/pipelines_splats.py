@@ -24,7 +24,7 @@ from rilievo.stages import splats as stage
 from rilievo.stages.splat_photos import PhotoStack
 from rilievo.types import DepthMap, PointCloud, Splats, SplatState
 
-SEGMENTS = 12  # a crash costs at most this part of the training
+SEGMENTS, MIN_STEPS = 12, 250  # a crash costs at most a twelfth of the training, or so many steps
 
 
 @dataclass
@@ -225,7 +225,8 @@ def _train(
     The last two states are kept while it runs, none afterwards. Returns the id of the finished splats."""
     project = chain.project
     total = config.iterations
-    marks = sorted({round(total * k / SEGMENTS) for k in range(1, SEGMENTS + 1)} - {0})
+    segments = max(1, min(SEGMENTS, total // MIN_STEPS))
+    marks = [round(total * k / segments) for k in range(1, segments + 1)]
     recipe = lambda mark: [*inputs, f"iteration {mark}"]  # noqa: E731
     state: SplatState | None = None
     kept: list[str] = []

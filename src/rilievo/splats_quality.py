@@ -53,7 +53,7 @@ def judge(
     config: SplatsConfig,
     engine: str,
 ) -> dict[str, Any]:
-    """PSNR, SSIM and, where its weights are there, LPIPS of each held-out photo, their means, what was trained and how."""
+    """PSNR, SSIM and, where its weights are there, LPIPS of each held-out photo, their means, and how it was made."""
     rows, renderer = [], SplatRenderer(splats)
     lpips: Callable[..., float] | None = images.lpips
     why = ""

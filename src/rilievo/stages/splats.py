@@ -20,6 +20,7 @@ from rilievo.stages.splat_rows import FILTER, HARMONICS, LOGIT, MEAN, QUAT, SCAL
 from rilievo.types import DepthMap, PointCloud, Splats, SplatState
 
 BETAS, EPSILON, NUM_BIAS = (0.9, 0.999), 1e-15, 8192
+FILTER_PHOTOS = 48  # that say how fine a Gaussian may be
 NEAR = 0.01  # what is nearer to a camera than this share of the scene's distance is not drawn
 
 
@@ -196,8 +197,8 @@ def train(
     bias = np.stack([1 / (1 - beta**steps) for beta in BETAS]).astype(np.float32)
     order, epoch, reached = np.zeros(0, int), -1, state.iteration
     for iteration in range(state.iteration, min(until, config.iterations)):
-        if config.filter_3d > 0 and (iteration == state.iteration or iteration % config.grow_every == 0):
-            _set_filter(work.rows, stack, iteration - iteration % config.grow_every, config)
+        if config.filter_3d > 0 and iteration % (2 * config.grow_every) == 0:
+            _set_filter(work.rows, stack, config)
         if iteration // len(stack.names) != epoch:
             epoch = iteration // len(stack.names)
             order = np.random.default_rng([config.seed, 7, epoch]).permutation(len(stack.names))
@@ -375,14 +376,14 @@ def _expose(exposure: np.ndarray, number: int, gradient: np.ndarray, iteration: 
     exposure[:, 3:6] -= exposure[:, 3:6].mean(0)
 
 
-def _set_filter(rows: np.ndarray, stack: PhotoStack, iteration: int, config: SplatsConfig) -> None:
+def _set_filter(rows: np.ndarray, stack: PhotoStack, config: SplatsConfig) -> None:
     """The variance that no Gaussian falls below, in squared pixels of the photo that shows it largest (Yu et al. 2024,
     eqs. 6 and 8; they take 0.2 together with a pixel filter of 0.1 where ours has 0.3)."""
     means = rows[:, MEAN]
     least = np.full(len(rows), np.inf, np.float32)
-    level = config.level(iteration)
-    for name in stack.names:
-        p = stack.get(name, level)
+    chosen = np.unique(np.linspace(0, len(stack.names) - 1, min(len(stack.names), FILTER_PHOTOS)).astype(int))
+    for name in (stack.names[k] for k in chosen):
+        p = stack.get(name, 0)
         T = p.cam_from_world.astype(np.float32)
         x, y, z = (means @ T[k, :3] + T[k, 3] for k in range(3))
         w, h = p.size
@@ -392,7 +393,7 @@ def _set_filter(rows: np.ndarray, stack: PhotoStack, iteration: int, config: Spl
             & (np.abs(fx * x + (cx - w / 2) * z) < 0.65 * w * z)
             & (np.abs(fy * y + (cy - h / 2) * z) < 0.65 * h * z)
         )
-        pixel = z / (max(fx, fy) * (1 << level))
+        pixel = z / max(fx, fy)
         np.minimum(least, np.where(inside, pixel, np.inf), out=least)
     rows[:, FILTER] = np.where(np.isfinite(least), config.filter_3d * least**2, 0.0)
 
