@@ -16,6 +16,7 @@ void bind_mesh(nb::module_&);
 void bind_refine(nb::module_&);
 void bind_fusion(nb::module_&);
 void bind_monocular(nb::module_&);
+void bind_field(nb::module_&);
 
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
@@ -43,4 +44,5 @@ NB_MODULE(_native, m) {
   bind_refine(m);
   bind_fusion(m);
   bind_monocular(m);
+  bind_field(m);
 }

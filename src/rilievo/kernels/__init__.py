@@ -54,6 +54,13 @@ KERNELS: dict[str, str] = {
     "compare_warped": "refine",
     "collect_pixels": "refine",
     "choose_sides": "sides",
+    "field_encode": "field",
+    "field_density": "field",
+    "field_march": "field_march",
+    "field_rays": "field_march",
+    "field_gradients": "field_train",
+    "field_trace": "field_train",
+    "field_adam": "field_train",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")
