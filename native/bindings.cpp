@@ -17,6 +17,7 @@ void bind_refine(nb::module_&);
 void bind_fusion(nb::module_&);
 void bind_monocular(nb::module_&);
 void bind_field(nb::module_&);
+void bind_splats(nb::module_&);
 
 NB_MODULE(_native, m) {
   m.doc() = "rilievo's fast kernels; the door is rilievo.kernels";
@@ -45,4 +46,5 @@ NB_MODULE(_native, m) {
   bind_fusion(m);
   bind_monocular(m);
   bind_field(m);
+  bind_splats(m);
 }

@@ -18,6 +18,7 @@ Photos in, measured 3D out, on a plain CPU.
 
   build     photos or a video in, textured 3D model and report out
   depth     one photo in, depth map and 3D surface out
+  render    a video or frames along a path of the camera
   export    write a finished model in another format
   info      what a project holds and how good it is
   why       why a photo was or was not placed

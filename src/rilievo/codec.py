@@ -34,6 +34,7 @@ VALUE_TYPES: dict[str, type] = {
         types.Splats,
         types.Field,
         types.FieldState,
+        types.SplatState,
     )
 }
 DTYPES = {

@@ -16,6 +16,7 @@ from rilievo.errors import InputError, MissingError
 from rilievo.io import photos as files
 from rilievo.io.known_cameras import KnownCameras, read_known_cameras
 from rilievo.mappers import map_threads
+from rilievo.placed import describe_sources
 from rilievo.types import Camera, Photo, Reconstruction, View
 
 
@@ -116,7 +117,8 @@ def gather(
         known = files.read_camera_file(camera, size=(photos[0].width, photos[0].height))
     placed = None if cameras is None else read_known_cameras(cameras, photos)
     made_from = {**project.read().get("made_from", {}), "photos": [ids[p.name] for p in photos]}
-    project.update(photos=[p.name for p in photos], made_from=made_from)
+    where = describe_sources(project, (s for s, _ in chosen.photos))
+    project.update(photos=[p.name for p in photos], made_from=made_from, sources=where)
     return Gathered(
         photos, tuple(ids[p.name] for p in photos), tuple(s for s, _ in chosen.photos), chosen.rejected, known, placed
     )

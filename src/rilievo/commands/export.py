@@ -1,40 +1,67 @@
-"""`rilievo export`: a finished model or its cameras in another format."""
+"""`rilievo export`: a finished model, its splats or its cameras in another format; splat files edited and converted."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from rilievo.commands.common import Common, print_result
+from rilievo.commands.common import Common, Talk, print_result
+from rilievo.commands.splat_files import Edit
 from rilievo.errors import InputError
 from rilievo.project import Project, explain_os_errors
 
 MODEL_SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "stl": ".stl", "usdz": ".usdz"}
+SPLATS_ONLY = ("spz", "splat", "sog")
 
 
 def export(
-    house: Annotated[Path, tyro.conf.Positional],
-    format: Literal["glb", "obj", "ply", "stl", "usdz", "colmap", "nerfstudio"] = "glb",
-    what: Literal["mesh", "cloud"] = "mesh",
+    house: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="HOUSE|FILE")],
+    format: Literal["glb", "obj", "ply", "stl", "usdz", "spz", "splat", "sog", "colmap", "nerfstudio"] | None = None,
+    what: Literal["mesh", "cloud", "splats"] | None = None,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     images: bool = False,
     photos: Path | None = None,
+    edit: Edit = Edit(),
     common: Common = Common(),
 ) -> int:
-    """Write a finished model, cloud or its cameras in another format.
+    """Write a finished model, cloud, splats or the cameras in another format; convert and edit files of splats.
 
     Args:
-        house: the project folder.
-        format: glb, obj, ply, stl or usdz for the model; colmap or nerfstudio for the cameras.
-        what: the mesh, or the point cloud (glb and ply).
+        house: the project folder, or a file of Gaussian splats (ply, spz, splat, sog, glb).
+        format: glb, obj, ply, stl or usdz for the model; ply, spz, splat, sog or glb for splats; colmap or nerfstudio
+            for the cameras (default: what the ending of the output says, else glb).
+        what: the mesh, the point cloud (glb and ply) or the splats (default: the mesh where there is one, the splats
+            for spz, splat and sog).
         output: file or folder to write (default: in HOUSE/export).
         images: with colmap or nerfstudio, also write the undistorted photos.
         photos: folder of the photos, needed for --images.
     """
+    if format is None:
+        ending = output.suffix.lstrip(".").lower() if output is not None else ""
+        format = ending if ending in MODEL_SUFFIXES or ending in SPLATS_ONLY else "glb"  # type: ignore[assignment]
+    assert format is not None
+    if house.is_file():
+        if what not in (None, "splats"):
+            raise InputError(f"{house} is a file", f"a file holds splats, not a {what}", "give a project folder")
+        return _export_file(house, format, output, edit, common)
     project = Project(house, create=False)
+    names = project.read().get("names", {})
+    if what is None:
+        only = "splats" in names and "mesh" not in names
+        what = "splats" if format in SPLATS_ONLY or (only and format in ("glb", "ply")) else "mesh"
     folder = project.root / "export"
+    if what == "splats" and format not in ("colmap", "nerfstudio"):
+        cameras = project.named("cameras") if edit.clean and "cameras" in names else None
+        target = output or folder / f"splats.{format}"
+        return _write_splats(project.named("splats"), format, target, edit, common, cameras)
+    if edit.asked:
+        raise InputError(
+            f"{', '.join(edit.asked)} cannot be done here",
+            "only splats are edited",
+            "add --what splats, or leave it out",
+        )
     with explain_os_errors("write the export", output or folder):
         if format in MODEL_SUFFIXES:
             from rilievo.io import models
@@ -42,9 +69,50 @@ def export(
             target = output or folder / f"{'model' if what == 'mesh' else 'cloud'}{MODEL_SUFFIXES[format]}"
             target.parent.mkdir(parents=True, exist_ok=True)
             written = [str(p) for p in models.write(target, project.named(what), format=format)]
+        elif format in SPLATS_ONLY:
+            raise InputError(f"cannot write a {what} as {format}", f"{format} holds splats", "add --what splats")
         else:
             written = _export_cameras(project, format, output or folder / format, images, photos)
     print_result({"files": written}, common.json, "\n".join(written))
+    return 0
+
+
+def _export_file(path: Path, format: str, output: Path | None, edit: Edit, common: Common) -> int:
+    from rilievo.commands.splat_files import load
+
+    target = output or path.with_suffix(f".{format}")
+    if target.exists() and target.samefile(path):
+        raise InputError(f"{target} would be written over itself", "", "name another file with -o")
+    splats, num_broken = load(path, drop_broken=edit.clean)
+    return _write_splats(splats, format, target, edit, common, None, num_broken)
+
+
+def _write_splats(
+    splats: Any, format: str, target: Path, edit: Edit, common: Common, cameras: Any, num_broken: int = 0
+) -> int:
+    from rilievo.commands.splat_files import apply
+    from rilievo.io import splats as files
+
+    if format not in files.FORMATS:
+        raise InputError(
+            f"cannot write splats as {format}",
+            f"formats of splats: {', '.join(files.FORMATS)}",
+            "choose one with --format",
+        )
+    talk = Talk(common)
+    edited, removed = apply(splats, edit, cameras, num_broken)
+    if removed:
+        talk.say("left out: " + ", ".join(f"{n} {reason}" for reason, n in removed.items()))
+    if edited.degree > files.FORMATS[format].max_degree:
+        talk.say(f"{format} holds one colour a Gaussian: how colours change with the direction is not in the file")
+    if files.loses_origin(edited, format):
+        talk.say(
+            f"{format} has no place for the origin ({', '.join(f'{v:.10g}' for v in edited.origin)}): add it yourself"
+        )
+    with explain_os_errors("write the export", target):
+        written = [str(p) for p in files.write_splats(target, edited, format=format)]
+    facts = {"files": written, "num_splats": len(edited.means), "removed": removed}
+    print_result(facts, common.json, "\n".join(written))
     return 0
 
 

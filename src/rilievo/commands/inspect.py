@@ -26,12 +26,20 @@ def read_report(project: Project) -> dict[str, Any]:
         ) from error
 
 
-def info(house: Annotated[Path, tyro.conf.Positional], common: Common = Common()) -> int:
-    """What a project holds and how good it is.
+def info(
+    house: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="HOUSE|FILE")], common: Common = Common()
+) -> int:
+    """What a project or a file of splats holds and how good it is.
 
     Args:
-        house: the project folder that `rilievo build` wrote.
+        house: the project folder that `rilievo build` wrote, or a file of Gaussian splats.
     """
+    if house.is_file():
+        from rilievo.commands.splat_files import describe, load, spell
+
+        facts = describe(load(house, drop_broken=False)[0])
+        print_result(facts, common.json, spell(house, facts))
+        return 0
     from rilievo.report import summarize
 
     project = Project(house, create=False)

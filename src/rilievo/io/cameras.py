@@ -21,6 +21,8 @@ from rilievo.io.files import read_bytes, replacing
 from rilievo.io.pictures import encode_picture
 from rilievo.types import CAMERA_PARAMS, Camera, Reconstruction
 
+quaternion = geometry.quaternion_from_rotation
+
 # Model numbers of COLMAP's binary format.
 COLMAP_MODELS = {
     "SIMPLE_PINHOLE": 0,
@@ -34,6 +36,7 @@ COLMAP_MODELS = {
     "RADIAL_FISHEYE": 9,
 }
 _OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
+_TRANSFORMS_HINT = "give a file as nerfstudio writes it"
 
 
 # --- COLMAP -----------------------------------------------------------------------------------------------------------
@@ -142,30 +145,6 @@ def read_colmap(folder: str | Path) -> Reconstruction:
     )
 
 
-def quaternion(R: np.ndarray) -> np.ndarray:
-    """Unit quaternion (4,) w x y z, w >= 0, of a rotation matrix (Shepperd 1978: the largest component first)."""
-    four = np.array(
-        [
-            1 + R[0, 0] + R[1, 1] + R[2, 2],
-            1 + R[0, 0] - R[1, 1] - R[2, 2],
-            1 - R[0, 0] + R[1, 1] - R[2, 2],
-            1 - R[0, 0] - R[1, 1] + R[2, 2],
-        ]
-    )
-    k = int(np.argmax(four))
-    a, b, c = R[2, 1], R[0, 2], R[1, 0]
-    d, e, f = R[1, 2], R[2, 0], R[0, 1]
-    rows = [
-        [four[0], a - d, b - e, c - f],
-        [a - d, four[1], c + f, b + e],
-        [b - e, c + f, four[2], a + d],
-        [c - f, b + e, a + d, four[3]],
-    ]
-    q = np.array(rows[k])
-    q /= np.linalg.norm(q)
-    return -q if q[0] < 0 else q
-
-
 # --- nerfstudio -------------------------------------------------------------------------------------------------------
 
 
@@ -207,12 +186,21 @@ def write_transforms(path: str | Path, model: Reconstruction, *, photos: dict[st
 def read_transforms(path: str | Path) -> Reconstruction:
     """Cameras from a transforms.json (nerfstudio, instant-ngp or Blender's NeRF scenes), without points.
 
-    `applied_transform` is undone. Blender's files give `camera_angle_x` only: they are PINHOLE and need `w` and `h`, or
-    photos beside the file to take the size from. Raises InputError when the file cannot be understood.
+    Blender's files give `camera_angle_x` only: they are PINHOLE and need `w` and `h`, or photos beside the file to take
+    the size from. Raises InputError when the file cannot be understood.
     """
     path = Path(path)
     try:
         document = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not a transforms.json", str(error), _TRANSFORMS_HINT) from error
+    return transforms_model(document, path)
+
+
+def transforms_model(document: Any, path: Path) -> Reconstruction:
+    """Cameras from the content of a transforms.json that lies at `path`; `applied_transform` is undone. Raises
+    InputError when it cannot be understood."""
+    try:
         frames = sorted(document["frames"], key=lambda f: str(f["file_path"]))
         applied = np.eye(4)
         applied[:3] = np.array(document.get("applied_transform", np.eye(3, 4)), np.float64)[:3]
@@ -226,7 +214,7 @@ def read_transforms(path: str | Path) -> Reconstruction:
             names.append(str(frame["file_path"]).removeprefix("./"))
     except (KeyError, TypeError, ValueError, np.linalg.LinAlgError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path} is not a transforms.json", why, "give a file as nerfstudio writes it") from error
+        raise InputError(f"{path} is not a transforms.json", why, _TRANSFORMS_HINT) from error
     extra = document.get("rilievo", {})
     model = Reconstruction(
         names=tuple(names),

@@ -31,7 +31,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(e, OSError):
-            raise _explain(target, e) from e
+            raise explained(target, e) from e
         raise
 
 
@@ -47,7 +47,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ResourceError(f"cannot read {path}", e.strerror or str(e)) from e
 
 
-def _explain(path: Path, e: OSError) -> ResourceError:
+def explained(path: Path, e: OSError) -> ResourceError:
+    """What to tell when `path` could not be written."""
     what = f"could not write {path}"
     if e.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return ResourceError(what, "the disk is full", "free some space or write to another disk; nothing was changed")

@@ -198,7 +198,7 @@ def read(path: Path) -> Mesh | PointCloud:
     InputError.
     """
     raw = read_bytes(path)
-    root, blob = _chunks(path, raw)
+    root, blob = read_chunks(path, raw)
     try:
         if unknown := set(root.get("extensionsRequired", [])) - {"KHR_materials_unlit"}:
             raise InputError(
@@ -209,7 +209,8 @@ def read(path: Path) -> Mesh | PointCloud:
         raise InputError(f"cannot read {path.name}", f"the GLB file is damaged ({e!r})") from e
 
 
-def _chunks(path: Path, raw: bytes) -> tuple[dict[str, Any], bytes]:
+def read_chunks(path: Path, raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """The document and the binary buffer of a GLB. Raises InputError when it is none."""
     if len(raw) < 20 or raw[:4] != b"glTF":
         raise InputError(f"cannot read {path.name}", "it is not a GLB file (no `glTF` at its start)")
     version, total = struct.unpack_from("<II", raw, 4)
@@ -231,7 +232,8 @@ def _chunks(path: Path, raw: bytes) -> tuple[dict[str, Any], bytes]:
     return root, chunks.get(b"BIN\0", b"")
 
 
-def _accessor(root: dict[str, Any], blob: bytes, index: int) -> np.ndarray:
+def accessor(root: dict[str, Any], blob: bytes, index: int) -> np.ndarray:
+    """Values (n,) or (n, width) of an accessor. Raises ValueError when they are not in the buffer."""
     a = root["accessors"][index]
     if "sparse" in a or "bufferView" not in a:
         raise ValueError("sparse accessors are not read here")
@@ -247,21 +249,27 @@ def _accessor(root: dict[str, Any], blob: bytes, index: int) -> np.ndarray:
     return values[:, 0] if width == 1 else values
 
 
-def _assemble(path: Path, root: dict[str, Any], blob: bytes) -> Mesh | PointCloud:
-    pieces = []
+def placed(root: dict[str, Any]) -> list[tuple[dict[str, Any], np.ndarray]]:
+    """The primitives of the scene in order, each with its world_from_node (4, 4)."""
+    found = []
+    visits = 0
     scene = root.get("scenes", [{}])[root.get("scene", 0)]
     stack: list[tuple[int, np.ndarray]] = [(n, np.eye(4)) for n in reversed(scene.get("nodes", []))]
     while stack:
         index, world_from_parent = stack.pop()
         node = root["nodes"][index]
         world_from_node = world_from_parent @ _node_matrix(node)
-        if len(stack) > 100_000:
+        visits += 1
+        if max(visits, len(stack)) > 100_000:
             raise ValueError("the nodes form a loop")
         stack += [(c, world_from_node) for c in reversed(node.get("children", []))]
         if "mesh" in node:
-            for primitive in root["meshes"][node["mesh"]]["primitives"]:
-                if primitive.get("mode", 4) in (0, 4):
-                    pieces.append((primitive, world_from_node))
+            found += [(primitive, world_from_node) for primitive in root["meshes"][node["mesh"]]["primitives"]]
+    return found
+
+
+def _assemble(path: Path, root: dict[str, Any], blob: bytes) -> Mesh | PointCloud:
+    pieces = [(p, matrix) for p, matrix in placed(root) if p.get("mode", 4) in (0, 4)]
     if not pieces:
         raise InputError(f"cannot read {path.name}", "it holds no triangles and no points")
     meshes = [p for p in pieces if p[0].get("mode", 4) == 4]
@@ -270,17 +278,17 @@ def _assemble(path: Path, root: dict[str, Any], blob: bytes) -> Mesh | PointClou
     faces, base = [], 0
     for primitive, matrix in pieces:
         attributes = primitive["attributes"]
-        xyz = _accessor(root, blob, attributes["POSITION"])
+        xyz = accessor(root, blob, attributes["POSITION"])
         moved = not np.array_equal(matrix, np.eye(4))
         columns.setdefault("xyz", []).append(xyz @ matrix[:3, :3].T + matrix[:3, 3] if moved else xyz)
         for name in ("NORMAL", "TEXCOORD_0", "COLOR_0", "_CONFIDENCE", "_SIGMA"):
-            values = _accessor(root, blob, attributes[name]) if name in attributes else None
+            values = accessor(root, blob, attributes[name]) if name in attributes else None
             if name == "NORMAL" and values is not None and moved:
                 values = values @ np.linalg.inv(matrix[:3, :3])
             columns.setdefault(name, []).append(values)
         if meshes:
             index = primitive.get("indices")
-            corner = np.arange(len(xyz)) if index is None else _accessor(root, blob, index)
+            corner = np.arange(len(xyz)) if index is None else accessor(root, blob, index)
             faces.append(corner[: len(corner) // 3 * 3].reshape(-1, 3).astype(np.int64) + base)
         base += len(xyz)
 

@@ -37,7 +37,7 @@ def read_known_cameras(path: Path | str, photos: Sequence[Photo]) -> KnownCamera
 
     Raises InputError when nothing can be read, fewer than two photos are named, or a size does not fit.
     """
-    rows, unit = _read_rows(Path(path))
+    rows, unit = read_rows(Path(path))
     cameras: dict[str, Camera] = {}
     placed: dict[str, np.ndarray] = {}
     by_stem: dict[str, list[str]] = {}
@@ -47,7 +47,7 @@ def read_known_cameras(path: Path | str, photos: Sequence[Photo]) -> KnownCamera
         same = by_stem.get(_last(photo.name), [])
         name = photo.name if photo.name in rows else same[0] if len(same) == 1 else None
         if name is not None:
-            cameras[photo.name] = _fitted(rows[name][0], photo)
+            cameras[photo.name] = fit_camera(rows[name][0], photo.name, photo.width, photo.height)
             placed[photo.name] = np.array(rows[name][1], np.float64)
     if len(cameras) < 2:
         raise InputError(
@@ -59,7 +59,7 @@ def read_known_cameras(path: Path | str, photos: Sequence[Photo]) -> KnownCamera
     return KnownCameras(cameras, placed, unit)
 
 
-def _read_rows(path: Path) -> tuple[dict[str, tuple[Camera, np.ndarray]], str]:
+def read_rows(path: Path) -> tuple[dict[str, tuple[Camera, np.ndarray]], str]:
     """The cameras of a file or folder by name, each with its cam_from_world, and their unit."""
     if path.is_file() and path.suffix == ".json" and path.name != "cameras.json":
         model = files.read_transforms(path)
@@ -81,18 +81,18 @@ def _last(name: str) -> str:
     return Path(name).stem
 
 
-def _fitted(camera: Camera, photo: Photo) -> Camera:
-    """The camera at the photo's size."""
-    if (camera.width, camera.height) == (photo.width, photo.height) or not camera.width:
-        return camera if camera.width else replace(camera, width=photo.width, height=photo.height)
-    scale = photo.width / camera.width
-    if abs(photo.height / camera.height - scale) > 0.01 * scale:
+def fit_camera(camera: Camera, name: str, width: int, height: int) -> Camera:
+    """The camera at the size of its photo, px. Raises InputError when the shape of the photo is another one."""
+    if (camera.width, camera.height) == (width, height) or not camera.width:
+        return camera if camera.width else replace(camera, width=width, height=height)
+    scale = width / camera.width
+    if abs(height / camera.height - scale) > 0.01 * scale:
         raise InputError(
-            f"the known camera of {photo.name} does not fit the photo",
-            f"it is of {camera.width} x {camera.height} pixels, the photo has {photo.width} x {photo.height}",
+            f"the known camera of {name} does not fit the photo",
+            f"it is of {camera.width} x {camera.height} pixels, the photo has {width} x {height}",
             "give the photos as they were when the cameras were made",
         )
     params = camera.params.copy()
     num = 3 if len(params) > 2 and camera.model.startswith(("SIMPLE", "RADIAL")) else 4
     params[:num] *= scale
-    return Camera(camera.model, photo.width, photo.height, params)
+    return Camera(camera.model, width, height, params)

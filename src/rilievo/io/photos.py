@@ -23,6 +23,7 @@ from rilievo.io.pixels import (
     open_photo,
     shrink,
     shrunk_size,
+    split_alpha,
     to_rgb,
     truncated,
     turn,
@@ -34,9 +35,11 @@ __all__ = [
     "Rejected",
     "Source",
     "decode_pixels",
+    "find_mask",
     "find_photos",
     "load_mask",
     "load_pixels",
+    "load_straight",
     "measure_blur",
     "open_whole",
     "read_camera_file",
@@ -53,12 +56,14 @@ class Source:
 
     name: unique within the set, safe as a file name on every system.  mask: its mask file (for a video: the folder).
     pts: time stamp of a video's frame in the stream's own unit; None for photos and whole videos.
+    as_stored: do not turn the picture as its notes say (COLMAP and nerfstudio do not).
     """
 
     name: str
     path: Path
     mask: Path | None = None
     pts: int | None = None
+    as_stored: bool = False
 
     @property
     def is_video(self) -> bool:
@@ -134,7 +139,7 @@ def find_photos(paths: Iterable[Path | str], *, masks: Path | str | None = None)
         why = "the folder is empty" if not others else f"its files ({others}) have no suffix of a photo or video"
         raise InputError(f"no photos in {where}", why, "Photos may be JPEG, PNG, TIFF, HEIC or raw; videos mp4 or mov.")
     sources = _named(found)
-    return [replace(s, mask=_find_mask(s, mask_root)) for s in sources] if mask_root is not None else sources
+    return [replace(s, mask=find_mask(s, mask_root)) for s in sources] if mask_root is not None else sources
 
 
 def _walk(folder: Path, skip: Path | None) -> list[Path]:
@@ -176,7 +181,8 @@ def _named(found: Sequence[tuple[str, Path]]) -> list[Source]:
     return sources
 
 
-def _find_mask(source: Source, root: Path) -> Path | None:
+def find_mask(source: Source, root: Path) -> Path | None:
+    """The mask of a photo (`NAME.png`), or the folder of masks of a video; None where there is none."""
     if source.is_video:
         folder = root / source.name
         return folder if folder.is_dir() else None
@@ -197,7 +203,8 @@ def _read_bytes(path: Path, name: str) -> bytes:
 
 def _open(source: Source) -> tuple[bytes, Opened]:
     data = _read_bytes(source.path, source.name)
-    return data, open_photo(data, source.name, source.path.suffix.lower())
+    opened = open_photo(data, source.name, source.path.suffix.lower())
+    return data, opened.as_stored() if source.as_stored else opened
 
 
 def _decode(opened: Opened, name: str, reduction: int = 1) -> np.ndarray:
@@ -379,6 +386,20 @@ def load_pixels(source: Source, *, max_size: int | None = None) -> np.ndarray:
         return np.ascontiguousarray(shrink(pixels, width, height))
     _, opened = _open(source)
     return decode_pixels(opened, source.name, max_size=max_size)[0]
+
+
+def load_straight(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
+    """RGB uint8 (h, w, 3) of the full photo, not multiplied by its alpha, and alpha uint8 (h, w); None where the photo
+    has none or is opaque. Raises InputError when the file is no photo or cut short."""
+    if source.pts is not None:
+        from rilievo.io.video import load_frame
+
+        return load_frame(source), None
+    _, opened = open_whole(source)
+    pixels, alpha = split_alpha(_decode(opened, source.name))
+    turned = [None if p is None else turn(p, opened.notes.orientation) for p in (pixels, alpha)]
+    assert turned[0] is not None
+    return np.ascontiguousarray(turned[0]), None if turned[1] is None else np.ascontiguousarray(turned[1])
 
 
 def open_whole(source: Source) -> tuple[bytes, Opened]:

@@ -6,7 +6,7 @@ import io
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,13 @@ class Opened:
     notes: CameraNotes
     has_alpha: bool
     decode: Callable[[int], np.ndarray]  # (reduction 1, 2, 4 or 8) -> (h, w, 1, 3 or 4), uint8 or uint16, unturned
+
+    def as_stored(self) -> Opened:
+        """The same file with its note on orientation passed over."""
+        if self.turns:
+            notes = replace(self.notes, orientation=1)
+            return replace(self, notes=notes, width=self.height, height=self.width)
+        return replace(self, notes=replace(self.notes, orientation=1))
 
     @property
     def turns(self) -> bool:
@@ -292,8 +299,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     raise ValueError(f"its pixels are {pixels.dtype}, not 8 or 16 bit")
 
 
-def to_rgb(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """(h, w, 1, 3 or 4) -> RGB uint8 over white and alpha (h, w), None where the picture has none or is opaque."""
+def split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """(h, w, 1 to 4) -> RGB uint8 as stored and alpha (h, w), None where the picture has none or is opaque."""
     pixels = to_uint8(pixels)
     alpha = None
     if pixels.shape[2] in (2, 4):
@@ -303,6 +310,12 @@ def to_rgb(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
             alpha = None
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
+    return pixels, alpha
+
+
+def to_rgb(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """(h, w, 1, 3 or 4) -> RGB uint8 over white and alpha (h, w), None where the picture has none or is opaque."""
+    pixels, alpha = split_alpha(pixels)
     if alpha is not None:
         a = alpha[..., None].astype(np.uint16)
         pixels = ((pixels * a + (255 - a) * 255 + 127) // 255).astype(np.uint8)

@@ -96,12 +96,7 @@ def read(path: Path) -> Mesh | PointCloud:
 
     Normals a cloud lacks are zeros, colours are mid grey, confidence, sigma and spacing NaN.
     """
-    raw = read_bytes(path)
-    elements, order, comments, start = _header(path, raw)
-    try:
-        tables = (_ascii if order == "" else _binary)(raw, start, elements, order)
-    except (ValueError, IndexError) as e:
-        raise InputError(f"cannot read {path.name}", f"the PLY file is damaged or cut short ({e})") from e
+    tables, comments = read_tables(path, read_bytes(path))
     vertex = tables.get("vertex", {})
     if not {"x", "y", "z"} <= set(vertex):
         raise InputError(f"cannot read {path.name}", "the PLY file has no vertices with x, y and z")
@@ -149,6 +144,18 @@ def read(path: Path) -> Mesh | PointCloud:
         texture = read_picture(path.parent / named[0])
     inferred = np.asarray(face["inferred"])[owner] != 0 if "inferred" in face else None
     return Mesh(points, faces, normals, colors, confidence, sigma, inferred, uvs, texture, origin)
+
+
+def read_tables(path: Path, raw: bytes) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Of a PLY file's bytes: element -> property -> values (a list property: rows), and the header's comments.
+
+    Raises InputError when the file is damaged; a header that promises more rows than the file has costs nothing.
+    """
+    elements, order, comments, start = _header(path, raw)
+    try:
+        return (_ascii if order == "" else _binary)(raw, start, elements, order), comments
+    except (ValueError, IndexError, OverflowError) as e:
+        raise InputError(f"cannot read {path.name}", f"the PLY file is damaged or cut short ({e})") from e
 
 
 def _take(table: dict[str, Any], names: tuple[str, ...], dtype: type) -> np.ndarray | None:
@@ -268,7 +275,8 @@ def _ascii(raw: bytes, start: int, elements: list[_Element], order: str) -> dict
         chunk = lines[at : at + count]
         at += count
         if not any(length_kind for _, _, length_kind in properties):
-            values = np.array(" ".join(chunk).split(), np.float64).reshape(count, -1)
+            values = np.array(" ".join(chunk).split(), np.float64)
+            values = values.reshape(count, -1) if count else np.zeros((0, len(properties)))
             if values.shape[1] < len(properties) and count:
                 raise ValueError(f"a row of {name!r} is short")
             tables[name] = {p: values[:, i].astype(kind) for i, (p, kind, _) in enumerate(properties)}

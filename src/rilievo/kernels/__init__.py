@@ -61,6 +61,10 @@ KERNELS: dict[str, str] = {
     "field_gradients": "field_train",
     "field_trace": "field_train",
     "field_adam": "field_train",
+    "splat_forward": "splats",
+    "splat_backward": "splats",
+    "splat_update": "splats_train",
+    "photo_loss": "splats_train",
 }
 
 _backend = os.environ.get("RILIEVO_BACKEND", "native")

@@ -20,10 +20,13 @@ def undistort_view(
     *,
     max_size: int,
     mask: np.ndarray | None = None,
+    alpha: np.ndarray | None = None,
 ) -> View:
     """The photo as a PINHOLE camera of at most `max_size` px on its longer side would have taken it.
 
     pixels: uint8 (h, w, 3), the full photo.  camera: its camera (any model).  mask: bool (h, w), True where usable.
+    alpha: uint8 (h, w), how opaque the photo is; `pixels` are not multiplied by it. Where the photo is resampled,
+    colours count by their alpha, so that nothing bleeds in from behind the outline.
     The view keeps the photo's focal length (times the scale; fx and fy become one value's scaled pair) and covers the
     whole photo as far as that costs at most 15 % more pixels a side; what lies outside of the photo is masked. When the
     photo shrinks, a Gaussian of the matching width removes what the smaller image could not show. Raises InputError
@@ -45,6 +48,8 @@ def undistort_view(
             f"it has {mask.shape[1]} x {mask.shape[0]} pixels, the photo {camera.width} x {camera.height}",
             "save the mask with the size of the photo",
         )
+    if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != np.uint8):
+        raise TypeError(f"alpha must be uint8 {pixels.shape[:2]}, got {alpha.dtype} {alpha.shape}")
     if max_size < 16:
         raise ValueError(f"max_size must be at least 16, got {max_size}")
     target = _pinhole_for(camera, max_size)
@@ -53,25 +58,37 @@ def undistort_view(
     same = straight and (w, h) == (camera.width, camera.height)
     if same:
         valid = None if mask is None else np.asarray(mask, bool)
-        return View(name, np.ascontiguousarray(pixels), target, np.asarray(cam_from_world, np.float64), valid)
+        return View(name, np.ascontiguousarray(pixels), target, np.asarray(cam_from_world, np.float64), valid, alpha)
 
     shrink = camera.fx / target.fx
-    source = pixels
+    sigma = 0.0
     if shrink > 1.0:
         # A pixel of the view averages a square of `shrink` pixels; the Gaussian has the variance of that square less
         # that of the pixel already there.
         sigma = float(np.sqrt(max(shrink * shrink - 1.0, 0.0) / 12.0))
-        if sigma > 0.2:
-            source = cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     map_x, map_y = _sampling_grid(camera, target)
-    out = cv2.remap(source, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+    def resample(image: np.ndarray) -> np.ndarray:
+        if sigma > 0.2:
+            image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        return cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+    if alpha is None:
+        out = resample(pixels)
+    else:
+        weight = alpha.astype(np.float32)
+        there = resample(weight)
+        colours = resample(pixels * weight[..., None]) / np.maximum(there, 0.5)[..., None]
+        out = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
+        alpha = np.clip(np.rint(there), 0, 255).astype(np.uint8)
     valid = (map_x >= -0.5) & (map_x <= camera.width - 0.5) & (map_y >= -0.5) & (map_y <= camera.height - 0.5)
     if mask is not None:
         there = cv2.remap(
             np.asarray(mask, np.uint8), map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
         )
         valid &= there > 0
-    return View(name, out, target, np.asarray(cam_from_world, np.float64), None if valid.all() else valid)
+    valid = None if valid.all() else valid
+    return View(name, out, target, np.asarray(cam_from_world, np.float64), valid, alpha)
 
 
 def _pinhole_for(camera: Camera, max_size: int) -> Camera:
