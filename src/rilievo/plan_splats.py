@@ -9,6 +9,7 @@ import numpy as np
 
 from rilievo.stages import splat_density
 from rilievo.stages.splat_photos import PhotoStack
+from rilievo.stages.splat_rows import SCALE
 from rilievo.stages.splats import SplatsConfig, train
 from rilievo.types import SplatState
 
@@ -43,7 +44,7 @@ class SplatSettings:
 # Longer side of the photos, steps, Gaussians at most.
 PRESETS = {"draft": (640, 2000, 80_000), "normal": (1000, 6000, 200_000), "high": (1600, 15_000, 400_000)}
 CAPS = (200_000, 150_000, 100_000, 70_000, 50_000, 30_000)  # what a time budget chooses from
-FEWEST = 2200  # steps below which fewer Gaussians are the better use of the time
+FEWEST = 1800  # steps below which fewer Gaussians are the better use of the time
 
 
 def splats_config(settings: SplatSettings, background: tuple[float, float, float]) -> SplatsConfig:
@@ -92,12 +93,16 @@ def fit_time(
 
 
 def _grown(state: SplatState, number: int) -> SplatState:
-    """So many Gaussians for a trial: the start's, split again and again."""
+    """So many Gaussians for a trial: the start's, split again and again, and so much smaller that they cover as much."""
     rows = np.array(state.rows)
     while len(rows) < number:
         chosen = np.arange(min(len(rows), number - len(rows)))
         rows, other = splat_density.split(rows, chosen)
         rows = np.concatenate([rows, other])
+    first = np.resize(state.rows[:, SCALE], (len(rows), 3)).mean(dtype=np.float64)
+    rows[:, SCALE] += np.float32(
+        first - 0.5 * np.log(len(rows) / len(state.rows)) - rows[:, SCALE].mean(dtype=np.float64)
+    )
     blank = np.zeros_like(rows)
     return replace(state, rows=rows, first=blank, second=blank, score=np.zeros((len(rows), 4), np.float32))
 

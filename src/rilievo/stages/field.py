@@ -155,7 +155,9 @@ class Trainer:
         self.state, self.photos, self.config = state, photos, config
         f = state.field
         self.table, self.weights = f.table.copy(), f.weights.copy()
-        self.moments = [a.copy() for a in (state.table_mean, state.table_square, state.weight_mean, state.weight_square)]
+        self.moments = [
+            a.copy() for a in (state.table_mean, state.table_square, state.weight_mean, state.weight_square)
+        ]
         self.density, self.occupancy = state.density.copy(), f.occupancy.copy()
         self.iteration, self.num_rays, self.num_samples = state.iteration, state.num_rays, state.num_samples
         self.table_gradients = np.zeros_like(self.table)
@@ -198,7 +200,7 @@ class Trainer:
         """Looks at a part of the cells again: a cell keeps the larger of what it had, less a twentieth, and what it has
         at a place drawn in it (Mueller et al. 2022, appendix E.2)."""
         f, grid = self.state.field, self.config.grid
-        count = min(len(self.open), 1 << int(__import__('os').environ.get('OCC','16')))
+        count = min(len(self.open), 1 << int(__import__("os").environ.get("OCC", "16")))
         rng = np.random.default_rng([self.config.seed, 0x0CC, self.iteration])
         begin = (self.iteration // self.config.update_every * count) % len(self.open)
         which = (begin + np.arange(count)) % len(self.open)
@@ -207,10 +209,10 @@ class Trainer:
         u = ((corner + rng.random((count, 3))) / grid).astype(np.float32)
         now = kernels.field_density(f.levels, f.density_width, f.color_width, self.table, self.weights, u)
         flat = self.density.reshape(-1)
-        flat[cells] = np.maximum(np.float32(float(__import__('os').environ.get('DEC','0.95'))) * flat[cells], now)
+        flat[cells] = np.maximum(np.float32(float(__import__("os").environ.get("DEC", "0.95"))) * flat[cells], now)
         known = flat[self.open]
         thick = known * self.spacing
-        limit = min(float(__import__('os').environ.get('LIM','0.01')), float(thick.mean(dtype=np.float64)))
+        limit = min(float(__import__("os").environ.get("LIM", "0.01")), float(thick.mean(dtype=np.float64)))
         full = np.zeros(grid**3, bool)
         full[self.open] = thick >= np.float32(limit)
         self.occupancy = np.packbits(full.reshape(grid, grid, grid), axis=-1, bitorder="little")

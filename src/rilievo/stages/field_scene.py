@@ -83,7 +83,9 @@ def find_region(views: Sequence[View], points: np.ndarray | None = None) -> Regi
         radius = float(np.median(away))
         if radius < 1e-9:
             raise InputError(
-                "the photos were all taken from one place", "there is no depth to learn from", "add photos from the side"
+                "the photos were all taken from one place",
+                "there is no depth to learn from",
+                "add photos from the side",
             )
     return Region(focus, radius, True)
 
