@@ -15,7 +15,7 @@ def camera(width: int, height: int) -> np.ndarray:
 
 
 def random_rows(n: int, seed: int = 0, *, width: float = 0.08, filtered: bool = False) -> np.ndarray:
-    """Gaussians around (0, 0, 3), some out of the picture, some nearly opaque, of standard deviations around `width`."""
+    """Gaussians around (0, 0, 3), some out of the picture, some nearly opaque, `width` wide (standard deviation)."""
     rng = np.random.default_rng(seed)
     rows = np.zeros((n, 64), np.float32)
     rows[:, :3] = rng.normal(size=(n, 3)) * [0.9, 0.8, 0.5] + [0, 0, 3]

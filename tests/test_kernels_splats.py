@@ -1,14 +1,14 @@
 """The kernels that draw Gaussians and their gradients: against their twins, against central differences, and with any
-threads and instruction set. What broken Gaussians do is in test_kernels_splats_rubbish.py, the loss in test_photo_loss.py."""
+threads and instruction set. Broken Gaussians are in test_kernels_splats_rubbish.py, the loss in test_photo_loss.py."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from splat_rows_scenes import PLACED, camera, few_rows, random_rows
 
 from rilievo import kernels
 from rilievo.kernels.reference import splats as reference
+from splat_rows_scenes import PLACED, camera, few_rows, random_rows
 
 BACK = np.array([0.2, 0.5, 0.9], np.float32)
 SIZES = [(37, 29), (16, 16), (50, 17), (1, 1), (33, 1)]
