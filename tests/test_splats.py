@@ -131,7 +131,7 @@ def test_cut_out_photos_start_from_their_visual_hull(unseen, monkeypatch):
     ended = splats.train(begun, stack, config.iterations, config=config)
     assert quality(begun, unseen, config) < 17 and quality(ended, unseen, config) > 25  # measured: 14.5 and 27
     empty = [replace(v, alpha=np.zeros_like(v.alpha)) for v in cut_out]
-    assert splat_start.visual_hull([sized(v, 0, np.zeros(3)) for v in empty], cells=20) is None
+    assert hull([sized(v, 0, np.zeros(3)) for v in empty], cells=20) is None
 
 
 def test_without_points_chance_begins(views):
