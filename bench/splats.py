@@ -74,8 +74,8 @@ class Case:
 
 
 def own_scene(n: int, seed: int = 1) -> np.ndarray:
-    """Rows of flat Gaussians along a table, a wall and some boulders, as they come out of training: most small, few
-    large, a third nearly opaque and the rest faint, some haze beside the surfaces."""
+    """Rows of flat Gaussians along a table, a wall and some boulders, as training makes them: most small, few
+    large, half nearly opaque and the rest faint, some haze beside the surfaces."""
     rng = np.random.default_rng(seed)
     points, normals = np.zeros((n, 3)), np.zeros((n, 3))
     table, wall = slice(0, n // 4), slice(n // 4, 2 * n // 5)
@@ -95,12 +95,12 @@ def own_scene(n: int, seed: int = 1) -> np.ndarray:
     points += 0.015 * normals * rng.normal(size=(n, 1)) * (1 + 4 * (rng.random((n, 1)) < 0.15))
     rows = np.zeros((n, 64), np.float32)
     rows[:, :3] = points
-    opacity = np.where(rng.random(n) < 0.3, rng.uniform(0.6, 0.99, n), rng.beta(1, 5, n) + 0.01).clip(0.01, 0.99)
+    opacity = np.where(rng.random(n) < 0.45, rng.uniform(0.6, 0.99, n), rng.beta(1, 5, n) + 0.01).clip(0.01, 0.99)
     rows[:, 3] = np.log(opacity / (1 - opacity))
     z = normals / np.linalg.norm(normals, axis=1, keepdims=True)  # the quaternion that turns z to the normal
     q = np.stack([1 + z[:, 2], -z[:, 1], z[:, 0], np.zeros(n)], 1) + 1e-6
     rows[:, 4:8] = q / np.linalg.norm(q, axis=1, keepdims=True)
-    size = np.exp(rng.normal(np.log(0.0075), 0.55, n))
+    size = np.exp(rng.normal(np.log(0.0039), 0.5, n))
     rows[:, 8:11] = np.log(size[:, None] * [1, 1, 0.25] * np.exp(0.4 * rng.normal(size=(n, 3))))
     color = 0.5 + 0.3 * np.sin(5 * points + number.mean()) + 0.1 * rng.normal(size=(n, 3))
     rows[:, 16:19] = (color - 0.5) / SH_C0
@@ -114,7 +114,7 @@ def own_camera() -> Camera:
 
 def own_place(angle: float = 0.0) -> np.ndarray:
     """A camera at some angle (0: before the middle, the wall behind)."""
-    eye = np.array([3.0 * np.sin(angle), -3.0 * np.cos(angle), 1.1])
+    eye = np.array([1.6 * np.sin(angle), -1.6 * np.cos(angle), 0.6])
     return geometry.look_at(eye, np.array([0, 0.1, 0.3]), up=(0.0, 0.0, 1.0))
 
 
