@@ -318,7 +318,7 @@ def rilievo(*arguments: str) -> dict[str, Any]:
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "rilievo", *arguments, "--json"]
+    command = [sys.executable, "-m", "rilievo.cli", *arguments, "--json"]
     path = os.pathsep.join(p for p in (str(ROOT / "src"), os.environ.get("PYTHONPATH", "")) if p)
     done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}, check=False
@@ -337,7 +337,7 @@ def trained(source: Path, budgets: list[str], extra: list[str], options: argpars
         with tempfile.TemporaryDirectory() as folder:
             answer = rilievo(
                 "splats", str(source), "-o", f"{folder}/house", "--time-budget", budget, *extra,
-                "--threads", str(options.threads),
+                "--engine", "cpu", "--threads", str(options.threads),
             )  # fmt: skip
         keys = ("psnr", "ssim", "num_splats", "seconds", "cpu_seconds")
         found[budget] = {k: answer[k] for k in keys if k in answer}
@@ -362,7 +362,7 @@ def idol(options: argparse.Namespace) -> dict[str, Any] | None:
         return tell(f"idol: {photos} is not there, skipped")
     house = ROOT / "build" / "bench" / "idol"
     if not (house / "export" / "report.json").exists():
-        inner = photos / "images" if (photos / "images").is_dir() else photos
+        inner = photos / "photos" if (photos / "photos").is_dir() else photos
         rilievo("build", str(inner), "-o", str(house), "--threads", str(options.threads))
     return trained(house, options.budget or ["5m"], extra, options)
 
