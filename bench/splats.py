@@ -46,6 +46,7 @@ from rilievo.stages.splat_rows import rows_of, splats_of  # noqa: E402
 from rilievo.stages.splats_render import SplatRenderer  # noqa: E402
 from rilievo.types import Camera  # noqa: E402
 
+BUILD = ROOT / "build" / "bench"
 WIDTH, HEIGHT = 1152, 864
 NEAR = 0.01
 
@@ -221,7 +222,7 @@ def counts(case: Case) -> str:
 
 def compiled() -> ctypes.CDLL:
     """bench/naive_splats.cpp as a library, in build/bench."""
-    source, library = ROOT / "bench" / "naive_splats.cpp", ROOT / "build" / "bench" / "naive_splats.so"
+    source, library = ROOT / "bench" / "naive_splats.cpp", BUILD / "naive_splats.so"
     if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
         if not compiler:
@@ -360,7 +361,7 @@ def idol(options: argparse.Namespace) -> dict[str, Any] | None:
     photos = options.data / "idol"
     if not photos.is_dir():
         return tell(f"idol: {photos} is not there, skipped")
-    house = ROOT / "build" / "bench" / "idol"
+    house = BUILD / "idol"
     if not (house / "export" / "report.json").exists():
         inner = photos / "photos" if (photos / "photos").is_dir() else photos
         rilievo("build", str(inner), "-o", str(house), "--threads", str(options.threads))
