@@ -107,9 +107,9 @@ def visual_hull(
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
     """Points on the surface of what all cut-out photos allow (Laurentini 1994), their colours, and the cell's size.
 
-    Cells of a grid around what the cameras look at that no photo shows as transparent; those with a neighbour that is
-    not such a cell are the surface. A colour is the median over the photos that show the point. None where the photos
-    have no alpha or agree on nothing.
+    Cells of a grid around what the cameras look at that half of the photos show and none shows as transparent; those
+    with a neighbour that is not such a cell are the surface. A colour is the median over the photos that show the
+    point. None where the photos have no alpha or agree on nothing.
     """
     if not photos or any(p.alpha is None for p in photos):
         return None
@@ -127,11 +127,13 @@ def visual_hull(
         step = (high - low) / n
         axes = [low[k] + (np.arange(n) + 0.5) * step[k] for k in range(3)]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        inside = np.arange(len(grid))
+        inside, times = np.arange(len(grid)), np.zeros(len(grid), np.int32)
         for p in photos:
-            inside = inside[
-                _may_be(p, grid[inside], margin=0 if n == cells else int(2 + 0.6 * _cell_px(p, step, target)))
-            ]
+            margin = 0 if n == cells else int(2 + 0.6 * _cell_px(p, step, target))
+            allowed, shown = _may_be(p, grid[inside], margin=margin)
+            inside, times = inside[allowed], times[allowed] + shown[allowed]
+        # What is out of most pictures is only not disproved: the corners of the box.
+        inside = inside[2 * times >= len(photos)]
         if len(inside) < 8:
             return None
         points = grid[inside]
@@ -158,8 +160,8 @@ def _cell_px(photo: SizedPhoto, step: np.ndarray, target: np.ndarray) -> float:
     return float(photo.camera[0] * np.max(step) / max(depth, 1e-9))
 
 
-def _may_be(photo: SizedPhoto, points: np.ndarray, margin: int) -> np.ndarray:
-    """Whether a photo allows something to be at points: not seen as transparent (within `margin` px)."""
+def _may_be(photo: SizedPhoto, points: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whether a photo allows something to be at points (not seen as transparent within `margin` px), and shows them."""
     assert photo.alpha is not None
     alpha = photo.alpha
     if margin:
@@ -171,7 +173,7 @@ def _may_be(photo: SizedPhoto, points: np.ndarray, margin: int) -> np.ndarray:
     seen = ahead & (x >= 0) & (y >= 0) & (x < w) & (y < h)
     allowed = np.ones(len(points), bool)
     allowed[seen] = alpha[y[seen], x[seen]] > 8
-    return allowed
+    return allowed, seen
 
 
 def _pixel(photo: SizedPhoto, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
