@@ -39,8 +39,8 @@ class TorchPhoto:
         return sum(a.numel() for a in (self.pixels, self.alpha, self.mask) if a is not None)
 
 
-def photo_to(device: Any, photo: SizedPhoto) -> TorchPhoto:
-    """The photo on a device."""
+def photo_to(device: Any, photo: SizedPhoto, *, only_place: bool = False) -> TorchPhoto:
+    """The photo on a device; only_place: without its pixels."""
     import torch
 
     put = lambda a: None if a is None else torch.as_tensor(np.array(a), device=device)  # noqa: E731
@@ -48,14 +48,11 @@ def photo_to(device: Any, photo: SizedPhoto) -> TorchPhoto:
     viewmat = np.eye(4)
     viewmat[:3] = photo.cam_from_world
     center = -viewmat[:3, :3].T @ viewmat[:3, 3]
+    pixels, alpha, mask = (None if only_place else put(a) for a in (photo.pixels, photo.alpha, photo.mask))
+    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
+    w, h = photo.size
     return TorchPhoto(
-        put(photo.pixels),
-        put(photo.alpha),
-        put(photo.mask),
-        put(viewmat.astype(np.float32)),
-        put(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)),
-        put(center.astype(np.float32)),
-        *photo.size,
+        pixels, alpha, mask, put(viewmat.astype(np.float32)), put(K), put(center.astype(np.float32)), w, h
     )
 
 
@@ -116,7 +113,9 @@ def block_means(values: Any) -> Any:
     return F.avg_pool2d(values[None, None], BLOCK, ceil_mode=True, count_include_pad=False)[0, 0]
 
 
-def shape_loss(features: Any, light: Any, photo: TorchPhoto, known: DepthMap, depth_weight: float, normal_weight: float):
+def shape_loss(
+    features: Any, light: Any, photo: TorchPhoto, known: DepthMap, depth_weight: float, normal_weight: float
+):
     """Loss of drawn depth (and normals) against known ones, as a tensor: with D = sum(w z) and the transmittance T,
     |D - (1 - T) z| / z, and (1 - T) - N . n. features (4 or 7, h, w): colours, depth, normals.  light: T (h, w)."""
     import torch
@@ -151,9 +150,9 @@ def adam(
     opacity_weight: float,
     scale_weight: float,
 ) -> Any:
-    """One step of Adam (Kingma & Ba 2015, algorithm 1) in place for the Gaussians that are `seen` (n,) and have a finite
-    gradient (n, 64); the others keep their moments. bias (2, k): 1 / (1 - beta^t) for t = 1 ... k, 1 from there on.
-    Returns the numbers of the Gaussians that took a step."""
+    """One step of Adam (Kingma & Ba 2015, algorithm 1) in place for the Gaussians that are `seen` (n,) and have a
+    finite gradient (n, 64); the others keep their moments. bias (2, k): 1 / (1 - beta^t) for t = 1 ... k, 1 from there
+    on. Returns the numbers of the Gaussians that took a step."""
     import torch
 
     used = HARMONICS + 3 * (degree + 1) ** 2

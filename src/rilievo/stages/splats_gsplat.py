@@ -8,6 +8,7 @@ approximate exponentials.
 
 from __future__ import annotations
 
+import importlib.util
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -31,17 +32,18 @@ HINT = 'pip install "rilievo[cuda]" on a machine with an NVIDIA GPU and the CUDA
 def available() -> str | None:
     """None where gsplat can run; else the reason why not, in words. The first time gsplat compiles its kernels, which
     takes some minutes."""
+    for package in ("gsplat", "torch"):  # torch is slow to import: not where it is of no use
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed"
     try:
         import torch
     except Exception as error:
-        return f"torch is not there ({_first_line(error)})"
+        return f"torch does not start ({_first_line(error)})"
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
     try:
         from gsplat.cuda._backend import _C
-    except ModuleNotFoundError as error:
-        return f"gsplat is not there ({_first_line(error)})"
-    except Exception as error:  # the compiler's own complaints, a driver that does not fit, ...
+    except Exception as error:  # the compiler's own complaints, a package that it needs, ...
         return f"gsplat does not start ({_first_line(error)})"
     if _C is None:
         return "gsplat finds no CUDA toolkit (nvcc) to compile its kernels with"
@@ -77,10 +79,10 @@ def train_gsplat(
     before; training ends there when it says False. Not to the byte the same from run to run.
     Raises MissingError where gsplat cannot run, ResourceError when the device's memory does not suffice.
     """
-    import torch
-
     if (reason := available()) is not None:
         raise MissingError("the engine gsplat cannot run here", reason, HINT)
+    import torch
+
     try:
         return _train(state, stack, until, depths, watch, config)
     except torch.cuda.OutOfMemoryError as error:
@@ -262,6 +264,8 @@ def _step(
 ) -> None:
     import torch
 
+    if not len(on.rows):
+        return
     level, name, degree = config.level(iteration), stack.names[number], config.degree_at(iteration)
     photo = on.photo(stack, name, level)
     put = lambda a: torch.as_tensor(np.asarray(a, np.float32), device=on.rows.device)  # noqa: E731
@@ -291,13 +295,10 @@ def _step(
             _, errors = splat_torch.photo_loss(features[:3], photo, background, gain, offset, None, 0.0)
         weights = put(splats.trusted(errors.cpu().numpy()))
     if config.exposure:
-        gain.requires_grad_(), offset.requires_grad_()
-        wanted += [gain, offset]
+        wanted += [gain.requires_grad_(), offset.requires_grad_()]
     loss, _ = splat_torch.photo_loss(features[:3], photo, background, gain, offset, weights, config.dssim)
     if known is not None:
-        loss = loss + splat_torch.shape_loss(
-            features, light, photo, known, config.depth_weight, config.normal_weight
-        )
+        loss = loss + splat_torch.shape_loss(features, light, photo, known, config.depth_weight, config.normal_weight)
     wanted.append(meta["means2d"])
     found = torch.autograd.grad(loss, wanted, allow_unused=True)
     with torch.no_grad():
@@ -335,8 +336,7 @@ def _set_filter(on: _Device, stack: PhotoStack, config: SplatsConfig) -> None:
         count = min(len(stack.names), splats.FILTER_PHOTOS)
         chosen = np.unique(np.linspace(0, len(stack.names) - 1, count).astype(int))
         on.filtering = [
-            replace(splat_torch.photo_to(on.rows.device, stack.get(stack.names[k], 0)), pixels=None, alpha=None, mask=None)
-            for k in chosen
+            splat_torch.photo_to(on.rows.device, stack.get(stack.names[k], 0), only_place=True) for k in chosen
         ]
     splat_torch.set_filter(on.rows, on.filtering, config.filter_3d)
 
@@ -348,7 +348,8 @@ def _grow(on: _Device, iteration: int, exposure: np.ndarray, config: SplatsConfi
     last = int(config.grow_until * config.iterations) // config.grow_every * config.grow_every
     if iteration > last and iteration % (5 * config.grow_every):
         return shown
-    work = splats._Work(*(a.cpu().numpy() for a in (on.rows, on.first, on.second, on.score)), exposure)
+    rows, first, second, score = (a.cpu().numpy() for a in (on.rows, on.first, on.second, on.score))
+    work = splats._Work(rows, first, second, score, exposure)
     splats._grow(work, iteration, config)
     on.rows, on.first, on.second, on.score = (
         torch.as_tensor(a, device=on.rows.device) for a in (work.rows, work.first, work.second, work.score)
