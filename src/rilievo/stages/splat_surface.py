@@ -1,22 +1,20 @@
-"""Depth maps drawn from Gaussians: a way to surface for what stereo cannot match (thin, shiny)."""
+"""Depth maps drawn from Gaussians: a way to surface for what stereo cannot match (thin, shiny, without texture)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from rilievo import geometry, kernels
 from rilievo.errors import InputError
-from rilievo.stages.splat_rows import HARMONICS, MEAN, ROW, SH_C0, rows_of
+from rilievo.stages.splat_rows import rows_of
 from rilievo.types import Camera, DepthMap, Reconstruction, Splats
 
-# A depth that planes give may differ from the median Gaussian's by this share of the depth: further off it is a mixture
-# of near and far things.
-MIX = 0.02
-# Planes seen at a cosine below this say little about depth along the ray.
-GRAZING = 0.1
+NEAR = 0.5  # share of the least depth from which on Gaussians are drawn
+INSIDE = 9.0  # squared distance, in standard deviations, within which a ray meets a Gaussian
+EDGE_ON = 1e3  # longest that a Gaussian counts along a ray, in footprints
 MIN_SEEN = 20  # sparse points that a photo must see for its range of depths to be theirs
 
 
@@ -26,30 +24,26 @@ class SplatDepthConfig:
 
     version: ClassVar[int] = 1
 
-    min_stopped: float = 0.6
-    """share of the light that Gaussians must stop for a pixel to have depth"""
-    max_spread: float = 0.03
-    """standard deviation of depth along a ray, as a share of depth, above which there is no surface"""
-    spread_px: float = 4.0
-    """spread along the ray, in footprints of a pixel, that halves the confidence"""
-    sigma_px: float = 0.5
+    min_stopped: float = 0.5
+    """share of the light that Gaussians near the surface must stop for a pixel to have depth"""
+    reach: float = 0.015
+    """how far from the surface a Gaussian may be to count as part of it, as a share of depth"""
+    sigma_px: float = 0.7
     """standard deviation that every depth has, in footprints of a pixel"""
-    sigma_spread: float = 0.3
-    """share of the spread along the ray that counts as standard deviation"""
+    min_front: float = 0.01
+    """a depth of splats replaces one of stereo where it is nearer by more than this share of depth"""
 
 
 class SplatDepths:
-    """Gaussians made ready for many depth maps."""
+    """Gaussians made ready for many depth maps. Raises InputError when there are none."""
 
     def __init__(self, splats: Splats) -> None:
         if not len(splats.means):
             raise InputError("there is no surface in the splats", "they hold no Gaussian", "train them again")
         self.splats = splats
         self._rows = rows_of(splats)
-        R = geometry.rotation_from_quaternion(splats.quats)
-        axis = splats.scales.argmin(1)
-        self._normals = R[np.arange(len(R)), :, axis]
-        self._frame: Any = None
+        self._axes = geometry.rotation_from_quaternion(splats.quats)
+        self._frames: list[Any] = [None, None]
 
     def draw(
         self,
@@ -64,31 +58,89 @@ class SplatDepths:
         if camera.model not in ("PINHOLE", "SIMPLE_PINHOLE"):
             raise ValueError(f"splats are drawn without distortion, not as {camera.model}")
         near, far = (float(d) for d in depth_range)
-        if not (0 < near < far):
+        if not (0 < near < far < np.inf):
             raise ValueError(f"depth_range must be two positive depths, near first, got {depth_range}")
-        placed = np.array(cam_from_world, np.float64, order="C")
+        cam_from_world = np.array(cam_from_world, np.float64, order="C")
+        placed = np.array(cam_from_world)
         placed[:, 3] += placed[:, :3] @ self.splats.origin
-        unit = min(far, 1e3 * near)  # what is carried as colour stays near 1
-        p = self.splats.means @ placed[:, :3].T + placed[:, 3]
-        rows = self._rows
-        rows[:, HARMONICS:ROW] = 0
-        carried = np.stack([np.abs(np.einsum("ni,ni->n", self._normals @ placed[:, :3].T, p)), p[:, 2] ** 2 / unit], 1)
-        rows[:, HARMONICS : HARMONICS + 2] = (carried / unit - 0.5) / SH_C0
-        self._frame = kernels.splat_forward(
+        at = self.splats.means @ placed[:, :3].T + placed[:, 3]
+        frame = self._draw(0, self._rows, camera, placed, near, 4)
+        depth, thickness = self._meet(frame, camera, placed, at)
+        part = self._rows[_near_surface(at, depth, camera, config.reach)]
+        layer = self._draw(1, part, camera, placed, near, 7)
+
+        stopped = 1 - layer.transmittance
+        N = layer.features[4:7]
+        x, y = _rays(camera)
+        with np.errstate(all="ignore"):
+            normals = N / np.sqrt((N * N).sum(0))
+            footprint = depth / camera.fx
+            off = depth - frame.median_depth
+            sigma = np.sqrt((config.sigma_px * footprint) ** 2 + thickness**2 + 0.25 * off**2)
+            facing = normals[0] * x + normals[1] * y + normals[2] < 0
+            good = (depth > near) & (depth < far) & (stopped >= config.min_stopped) & facing
+        good &= np.isfinite(normals).all(0) & np.isfinite(sigma)
+        nan = np.float32(np.nan)
+        return DepthMap(
+            name,
+            camera,
+            cam_from_world,
+            np.where(good, depth, nan).astype(np.float32),
+            np.where(good[..., None], normals.transpose(1, 2, 0), nan).astype(np.float32),
+            np.where(good, np.clip(stopped, 0, 1), 0).astype(np.float32),
+            np.where(good, sigma, nan).astype(np.float32),
+        )
+
+    def _draw(self, slot: int, rows: np.ndarray, camera: Camera, placed: np.ndarray, near: float, channels: int) -> Any:
+        self._frames[slot] = kernels.splat_forward(
             rows,
             np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float64),
             placed,
             camera.width,
             camera.height,
-            0.5 * near,
+            NEAR * near,
             0,
-            7,
+            channels,
             self.splats.antialiased,
             np.zeros(3, np.float32),
-            True,
-            self._frame,
+            slot == 0,
+            self._frames[slot],
         )
-        return _depth_map(self._frame, name, camera, np.array(cam_from_world, np.float64), (near, far), unit, config)
+        return self._frames[slot]
+
+    def _meet(
+        self, frame: Any, camera: Camera, placed: np.ndarray, at: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where rays meet the Gaussians at which half of the light is gone, and how thick these are along them: float64
+        (h, w), NaN where less than half is stopped. at (n, 3): centres in the camera."""
+        median = np.asarray(frame.median_depth, np.float64)
+        half = np.flatnonzero(median > 0)
+        visible = np.asarray(frame.visible, np.int64)
+        depth, thickness = np.full(median.shape, np.nan), np.full(median.shape, np.nan)
+        if not len(half):
+            return depth, thickness
+        # The kernel tells the depth of that Gaussian's centre: with it, which one it is. Visible ones are sorted by it.
+        z, wanted = at[visible, 2], median.ravel()[half]
+        after = np.clip(np.searchsorted(z, wanted), 1, max(len(z) - 1, 1)).clip(max=len(z) - 1)
+        before = np.maximum(after - 1, 0)
+        which = visible[np.where(wanted - z[before] < z[after] - wanted, before, after)]
+        x, y = _rays(camera)
+        row, column = np.divmod(half, camera.width)
+        ray = np.stack([x[0, column], y[row, 0], np.ones(len(half))], 1)
+        # In the Gaussian's own axes, scaled to unit variance: its centre and the direction of the ray.
+        axes = placed[:, :3] @ self._axes[which]
+        scales = np.maximum(self.splats.scales[which].astype(np.float64), 1e-30)
+        center = np.einsum("nij,ni->nj", axes, at[which]) / scales
+        toward = np.einsum("nij,ni->nj", axes, ray) / scales
+        square = np.einsum("nj,nj->n", toward, toward)
+        met = np.einsum("nj,nj->n", center, toward) / square
+        beside = np.einsum("nj,nj->n", center, center) - met * met * square
+        spread = np.minimum(1 / np.sqrt(square), EDGE_ON * wanted / camera.fx)
+        # Another Gaussian of the same depth, or one that only its pixel filter brought here: its centre must do.
+        missed = ~(beside < INSIDE) | ~(met > 0)
+        depth.ravel()[half] = np.where(missed, wanted, met)
+        thickness.ravel()[half] = np.where(missed, np.maximum(spread, wanted / camera.fx), spread)
+        return depth, thickness
 
 
 def splat_depth(
@@ -102,65 +154,85 @@ def splat_depth(
 ) -> DepthMap:
     """What Gaussians say about the depth of one photo.
 
-    camera: PINHOLE, of the map's size.  depth_range: nearest and farthest depth that counts as surface (`depth_limits`):
-    Gaussians that stand for the sky or lie in front of the lens give none.
+    camera: PINHOLE, of the map's size.  cam_from_world (3, 4).  depth_range: nearest and farthest depth that counts as
+    surface (`depth_limits`): Gaussians that stand for the sky, or lie in front of the lens, give none.
 
-    Each Gaussian counts as the plane across its shortest axis. Distance from the camera and normal of these planes are
-    blended as colours are, and the ray is met with the blended plane (Chen et al. 2024, "PGSR", eqs. 5 to 8): unlike the
-    depth of centres it has no steps from one Gaussian to the next. It must lie near the Gaussian at which half of the
-    light is gone; at edges, where planes of near and far things mix, that one's depth is taken instead.
+    Depth is where the ray passes the Gaussian at which half of the light is gone at its densest (for a flat one that is
+    its plane): t = (c^T A r) / (r^T A r) with the inverse covariance A, its centre c and the ray r (Yu et al. 2024,
+    "Gaussian Opacity Fields", eqs. 7 and 8). Depth of centres would have a step from each Gaussian to the next, and a
+    blend over the ray is drawn backwards by the little light that comes through to what is far behind.
 
-    Confidence falls with the light that comes through and with the spread of depth along the ray. Sigma grows with that
-    spread and with the difference of the two depths; it is never below half a footprint.
+    Then those Gaussians alone are drawn that lie close to that surface. The light that they stop is the confidence:
+    little where Gaussians are strung out along the ray. Their shortest axes, blended, are the normals. Sigma is made of
+    a pixel's footprint, the Gaussian's thickness along the ray and how far its centre lies off; the maps of other
+    photos add what they differ by (`depth_filter.filter_depth`).
 
     Raises InputError without Gaussians, ValueError for a camera with distortion or a bad range.
     """
     return SplatDepths(splats).draw(name, camera, cam_from_world, depth_range, config=config)
 
 
-def _depth_map(
-    frame: Any,
-    name: str,
-    camera: Camera,
-    cam_from_world: np.ndarray,
-    depth_range: tuple[float, float],
-    unit: float,
-    config: SplatDepthConfig,
-) -> DepthMap:
-    features, stopped = frame.features, 1 - frame.transmittance
-    share = 1 / np.maximum(stopped, np.float32(1e-6))
-    median = frame.median_depth
-    x = ((np.arange(camera.width) + 0.5 - camera.cx) / camera.fx).astype(np.float32)[None]
-    y = ((np.arange(camera.height) + 0.5 - camera.cy) / camera.fy).astype(np.float32)[:, None]
-    N = features[4:7]
-    along = -(N[0] * x + N[1] * y + N[2])
-    length = np.sqrt((N * N).sum(0))
-    with np.errstate(all="ignore"):
-        plane = features[0] * np.float32(unit) / along
-        flat = along > GRAZING * np.sqrt(x * x + y * y + 1) * length
-        off = np.abs(plane - median)
-        flat &= off < MIX * median
-        depth = np.where(flat, plane, median)
-        mean = features[3] * share
-        spread = np.sqrt(np.maximum(features[1] * share * np.float32(unit * unit) - mean * mean, 0))
-        footprint = depth / np.float32(camera.fx)
-        sigma = np.sqrt(
-            (config.sigma_px * footprint) ** 2
-            + (config.sigma_spread * spread) ** 2
-            + np.where(flat, 0.5 * off, spread + footprint) ** 2
-        )
-        confidence = stopped / (1 + (spread / (config.spread_px * footprint)) ** 2)
-        normals = (N / length).transpose(1, 2, 0)
-    near, far = depth_range
-    good = (median > 0) & (depth > near) & (depth < far) & (stopped >= config.min_stopped)
-    good &= (spread < config.max_spread * depth) & (length > 1e-6) & (along > 0) & np.isfinite(sigma)
-    nan = np.float32(np.nan)
-    return DepthMap(
-        name,
-        camera,
-        cam_from_world,
-        np.where(good, depth, nan).astype(np.float32),
-        np.where(good[..., None], normals, nan).astype(np.float32),
-        np.where(good, np.clip(confidence, 0, 1), 0).astype(np.float32),
-        np.where(good, sigma, nan).astype(np.float32),
-    )
+def add_depth(stereo: DepthMap, splats: DepthMap, *, config: SplatDepthConfig = SplatDepthConfig()) -> DepthMap:
+    """The stereo map with what only splats know: where stereo has no depth or a guess, and where splats have something
+    in front of it (stereo looks past thin things). Both maps were held against their neighbours before.
+
+    Raises ValueError for maps of different size.
+    """
+    if stereo.depth.shape != splats.depth.shape:
+        raise ValueError(f"stereo's map of {stereo.name} is {stereo.depth.shape}, that of splats {splats.depth.shape}")
+    take = np.isfinite(splats.depth) & ~np.isfinite(stereo.depth)
+    with np.errstate(invalid="ignore"):
+        take |= splats.depth + 3 * splats.sigma < stereo.depth * (1 - config.min_front)
+    if stereo.inferred is not None:
+        take |= np.isfinite(splats.depth) & stereo.inferred
+    chosen = {
+        field: np.where(take if getattr(stereo, field).ndim == 2 else take[..., None], *pair)
+        for field in ("depth", "normals", "confidence", "sigma")
+        for pair in [(getattr(splats, field), getattr(stereo, field))]
+    }
+    inferred = None if stereo.inferred is None else stereo.inferred & ~take
+    return replace(stereo, **chosen, inferred=inferred)
+
+
+def depth_limits(scene: Reconstruction, name: str) -> tuple[float, float]:
+    """Nearest and farthest depth of one photo at which splats count as surface: by the sparse points that it sees, else
+    by what the cameras look at. The far Gaussians that stand for the sky start beyond.
+
+    Raises InputError when the photo is not placed.
+    """
+    if name not in scene.names:
+        raise InputError(f"{name} has no place in the reconstruction", scene.unplaced.get(name, ""), "see `rilievo why`")
+    i = scene.names.index(name)
+    if np.count_nonzero(scene.obs_photo == i) >= MIN_SEEN:
+        from rilievo.stages.views import depth_range
+
+        return depth_range(scene, name)
+    # The point nearest to all optical axes, and the usual distance from it.
+    forward, centers = scene.cam_from_world[:, 2, :3], scene.centers
+    across = np.eye(3) - np.einsum("ni,nj->nij", forward, forward)
+    target = np.linalg.lstsq(across.sum(0), np.einsum("nij,nj->i", across, centers), rcond=None)[0]
+    usual = float(np.median(np.linalg.norm(centers - target, axis=1)))
+    depth = float(scene.cam_from_world[i, 2, :3] @ target + scene.cam_from_world[i, 2, 3])
+    far = max(depth, 0.0) + 1.5 * max(usual, 1e-9)
+    return 0.01 * far, far
+
+
+def _rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """x (1, w) and y (h, 1) of the rays through the pixels at depth 1."""
+    x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
+    y = (np.arange(camera.height) + 0.5 - camera.cy) / camera.fy
+    return x[None], y[:, None]
+
+
+def _near_surface(at: np.ndarray, depth: np.ndarray, camera: Camera, reach: float) -> np.ndarray:
+    """Numbers of the Gaussians (centres in the camera) that lie close to the surface, or beside the image."""
+    ahead = at[:, 2] > 0
+    z = np.where(ahead, at[:, 2], 1.0)
+    u = np.floor(np.clip(at[:, 0] / z * camera.fx + camera.cx, -1, camera.width)).astype(np.int64)
+    v = np.floor(np.clip(at[:, 1] / z * camera.fy + camera.cy, -1, camera.height)).astype(np.int64)
+    inside = (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
+    surface = np.full(len(at), np.nan)
+    surface[inside] = depth[v[inside], u[inside]]
+    with np.errstate(invalid="ignore"):
+        close = np.abs(z - surface) <= reach * z
+    return np.flatnonzero(ahead & (close | ~inside))
