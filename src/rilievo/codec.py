@@ -32,6 +32,8 @@ VALUE_TYPES: dict[str, type] = {
         types.PointCloud,
         types.Mesh,
         types.Splats,
+        types.Field,
+        types.FieldState,
         types.SplatState,
     )
 }

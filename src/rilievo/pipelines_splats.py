@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from rilievo import kernels
 from rilievo.chain import Chain
 from rilievo.codec import content_id
-from rilievo.errors import InputError, MissingError
-from rilievo.evaluate import images
-from rilievo.live import LiveView, LiveViewer, pixels_over
+from rilievo.errors import InputError
 from rilievo.placed import Placed, load_placed
 from rilievo.plan import Run
 from rilievo.plan_splats import PRESETS, SplatSettings, fit_time, splats_config
-from rilievo.project import Project, explain_os_errors
+from rilievo.project import Project
+from rilievo.splats_live import SplatViewer
+from rilievo.splats_quality import judge, mean_psnr, publish_splats
 from rilievo.stages import splats as stage
 from rilievo.stages.splat_photos import PhotoStack
-from rilievo.stages.splat_rows import splats_of
-from rilievo.stages.splats_render import SplatRenderer
-from rilievo.types import Camera, DepthMap, PointCloud, Splats, SplatState
+from rilievo.types import DepthMap, PointCloud, Splats, SplatState
 
-SEGMENTS = 12  # a crash costs at most this part of the training
-MAX_SHOWN = 6  # held-out photos that are put beside their renderings
-
-
-@dataclass(frozen=True)
-class QualityConfig:
-    """How held-out photos are judged; no settings."""
-
-    version: ClassVar[int] = 1
+SEGMENTS, MIN_STEPS = 12, 250  # a crash costs at most a twelfth of the training, or so many steps
 
 
 @dataclass
 class Told:
-    """What a run learns on its way. scores: (iteration, PSNR of the held-out photos, number of Gaussians)."""
+    """What a run learns on its way. scores: iteration, PSNR of held-out photos, number of Gaussians, now and then."""
 
     seconds: float = 0.0
     stopped: bool = False
-    scores: list[tuple[int, float, int]] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
 
 
 def photos_to_splats(
@@ -117,18 +105,17 @@ def train_splats(
     config = splats_config(settings, background)
     engine = choose_engine(settings.engine)
     cloud, points, colors, kind = _start_from(placed, settings, trained)
+    cameras = [placed.scene.camera(placed.scene.names.index(n)) for n in trained]
+    poses = placed.scene.cam_from_world[[placed.scene.names.index(n) for n in trained]]
+    photo_ids = [placed.photo_ids[n] for n in trained]
     inputs = [
-        content_id(
-            size, kind, engine, list(trained), [placed.photo_ids[n] for n in trained], *map(placed.scene.camera, range(len(names))),
-            placed.scene.cam_from_world,
-        ),
+        content_id(size, kind, engine, list(trained), photo_ids, *cameras, poses, origin),
         cloud or content_id(placed.scene.points, placed.scene.point_colors),
-    ]  # fmt: skip
+    ]
 
     def start() -> SplatState:
-        return stage.start_splats(
-            stack, cloud=None if cloud is None else _of_photos(chain.project.get(cloud), trained), points=points, colors=colors, config=config
-        )  # fmt: skip
+        dense = None if cloud is None else _of_photos(chain.project.get(cloud), trained)
+        return stage.start_splats(stack, cloud=dense, points=points, colors=colors, config=config)
 
     if run.max_seconds is not None:
         begun = start()
@@ -147,7 +134,7 @@ def train_splats(
     tests = PhotoStack(tested, load, origin=origin, max_bytes=min(run.memory_mb * 0.2, 2000) * 2**20)
     viewer = None
     if live is not None:
-        viewer = _Viewer(placed, (*trained, *tested), set(tested), size, config, started)
+        viewer = SplatViewer(placed, (*trained, *tested), set(tested), size, origin, config, started)
         live(viewer.server.url)
     try:
         if found := chain.project.find("splats", config, inputs):
@@ -158,9 +145,15 @@ def train_splats(
             splats_id = _train(chain, config, inputs, start, stack, tests, engine, placed, told, viewer)
         chain.name(splats=splats_id)
         splats: Splats = chain.project.get(splats_id)
-        summary = _judge(chain, placed, tests, splats, splats_id, size, told, config, engine)
-        summary["wall_seconds"] = round(time.perf_counter() - started, 1)
-        _publish(chain, splats, summary, tests)
+        summary = judge(chain, placed, tests, splats, size=size, config=config, engine=engine)
+        summary |= {
+            "seconds": round(told.seconds, 1),
+            "wall_seconds": round(time.perf_counter() - started, 1),
+            "stopped": told.stopped,
+            "history": told.scores,
+            "splats": splats_id,
+        }
+        publish_splats(chain, splats, summary, tests)
         if viewer:
             viewer.finished(splats, summary)
     finally:
@@ -226,13 +219,14 @@ def _train(
     engine: str,
     placed: Placed,
     told: Told,
-    viewer: _Viewer | None,
+    viewer: SplatViewer | None,
 ) -> str:
-    """Trains in segments, each a step of the ledger, so that a run that was killed goes on where the last one ended. The
-    last two states are kept while it runs, none afterwards. Returns the id of the finished splats."""
+    """Trains in segments, each a step of the ledger, so that a run that was killed goes on where the last one ended.
+    The last two states are kept while it runs, none afterwards. Returns the id of the finished splats."""
     project = chain.project
     total = config.iterations
-    marks = sorted({round(total * k / SEGMENTS) for k in range(1, SEGMENTS + 1)} - {0})
+    segments = max(1, min(SEGMENTS, total // MIN_STEPS))
+    marks = [round(total * k / segments) for k in range(1, segments + 1)]
     recipe = lambda mark: [*inputs, f"iteration {mark}"]  # noqa: E731
     state: SplatState | None = None
     kept: list[str] = []
@@ -274,8 +268,9 @@ def _train(
             kept.append(output)
             while len(kept) > 2:
                 _forget(project, kept.pop(0))
-        psnr = _psnr(stage.finish(state, config=config), tests, most=8)
-        told.scores.append((mark, psnr, len(state.rows)))
+        psnr = mean_psnr(stage.finish(state, config=config), tests, most=8)
+        score = None if np.isnan(psnr) else round(psnr, 3)
+        told.scores.append({"iteration": mark, "psnr": score, "num_splats": len(state.rows)})
         if viewer:
             viewer.psnr = psnr
     splats = stage.finish(state, config=config)
@@ -341,216 +336,3 @@ def _depths(project: Project, stack: PhotoStack) -> Callable[[str, int], DepthMa
         return kept[name, level]
 
     return find
-
-
-# --- judging ----------------------------------------------------------------------------------------------------------
-
-
-def _pair(renderer: SplatRenderer, tests: PhotoStack, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """A held-out photo and its rendering, uint8, and where they count."""
-    photo = tests.get(name, 0)
-    placed = np.array(photo.cam_from_world)
-    placed[:, 3] -= placed[:, :3] @ tests.origin  # the renderer takes cameras in the world
-    drawn = renderer.picture(photo.pinhole(), placed)
-    truth = photo.pixels
-    if photo.alpha is not None:
-        a = photo.alpha.astype(np.float32)[..., None] / 255
-        behind = np.array(renderer.splats.background, np.float32) * 255
-        truth = np.rint(truth * a + behind * (1 - a)).astype(np.uint8)
-    return drawn, truth, None if photo.mask is None else photo.mask > 0
-
-
-def _psnr(splats: Splats, tests: PhotoStack, most: int) -> float:
-    if not tests.names or not len(splats.means):
-        return float("nan")
-    renderer = SplatRenderer(splats)
-    return float(np.mean([images.psnr(*_pair(renderer, tests, n)) for n in tests.names[:most]]))
-
-
-def _judge(
-    chain: Chain,
-    placed: Placed,
-    tests: PhotoStack,
-    splats: Splats,
-    splats_id: str,
-    size: int,
-    told: Told,
-    config: stage.SplatsConfig,
-    engine: str,
-) -> dict[str, Any]:
-    """The summary: PSNR, SSIM and, where its weights are there, LPIPS of each held-out photo and their means."""
-    rows, renderer = [], SplatRenderer(splats)
-    lpips: Callable[..., float] | None = images.lpips
-    why = ""
-    for k, name in enumerate(tests.names):
-        chain.progress("held-out photos", k, len(tests.names))
-        drawn, truth, mask = _pair(renderer, tests, name)
-        row: dict[str, Any] = {"photo": name, "psnr": round(images.psnr(drawn, truth, mask), 3)}
-        row["ssim"] = round(images.ssim(drawn, truth, mask), 4)
-        if lpips is not None:
-            try:
-                row["lpips"] = round(lpips(drawn, truth), 4)
-            except (MissingError, InputError) as error:
-                lpips, why = None, f"{error.what}. {error.hint}"
-        rows.append(row)
-    if rows:
-        chain.progress("held-out photos", len(rows), len(rows))
-    mean = lambda key: round(float(np.mean([r[key] for r in rows])), 4) if rows and key in rows[-1] else None  # noqa: E731
-    return {
-        "psnr": mean("psnr"),
-        "ssim": mean("ssim"),
-        "lpips": mean("lpips"),
-        "lpips_note": why,
-        "seconds": round(told.seconds, 1),
-        "num_splats": len(splats.means),
-        "iterations": config.iterations,
-        "stopped": told.stopped,
-        "max_splats": config.max_splats,
-        "size_px": size,
-        "engine": engine,
-        "num_trained": len(placed.scene.names) - len(tests.names),
-        "num_held_out": len(tests.names),
-        "held_out": rows,
-        "history": [{"iteration": i, "psnr": None if np.isnan(p) else round(p, 3), "num_splats": n} for i, p, n in told.scores],
-        "unit": placed.scene.unit,
-        "unplaced": dict(placed.scene.unplaced),
-        "settings": asdict(config),
-        "splats": splats_id,
-    }  # fmt: skip
-
-
-def _publish(chain: Chain, splats: Splats, summary: Mapping[str, Any], tests: PhotoStack) -> None:
-    """HOUSE/export/splats.ply, splats.json and splats/PHOTO.jpg: photo left, rendering right."""
-    import cv2
-
-    from rilievo.io.splats import write_splats
-
-    folder = chain.project.root / "export"
-    with explain_os_errors("write the exports", folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_splats(folder / "splats.ply", splats)
-        partial = folder / "splats.json.part"
-        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False), "utf-8")
-        partial.replace(folder / "splats.json")
-        pictures = folder / "splats"
-        pictures.mkdir(exist_ok=True)
-        for old in pictures.glob("*.jpg"):
-            old.unlink()
-        renderer = SplatRenderer(splats)
-        for name in tests.names[:MAX_SHOWN]:
-            drawn, truth, _ = _pair(renderer, tests, name)
-            beside = np.concatenate([truth, drawn], 1)[..., ::-1]
-            _, data = cv2.imencode(".jpg", beside, [cv2.IMWRITE_JPEG_QUALITY, 92])
-            (pictures / (name.replace("/", "_").replace("\\", "_") + ".jpg")).write_bytes(data.tobytes())
-
-
-# --- live -------------------------------------------------------------------------------------------------------------
-
-
-class _Viewer:
-    """Shows the newest Gaussians while they train. The page's frames are drawn from a snapshot that is at most a second
-    old; nothing of this changes the result, except when the page says stop."""
-
-    def __init__(
-        self,
-        placed: Placed,
-        names: Sequence[str],
-        tested: set[str],
-        size: int,
-        config: stage.SplatsConfig,
-        started: float,
-    ) -> None:
-        self.config, self.started = config, started
-        self.psnr = float("nan")
-        self._origin = np.round(np.median(placed.scene.centers, axis=0), 3)
-        self._lock = threading.Lock()
-        self._renderer: SplatRenderer | None = None
-        self._taken = 0.0
-        views = []
-        for name in names:
-            view = placed.load_view(name, 160)  # for its camera; pixels are loaded when the page asks
-            scale = size / max(view.camera.width, view.camera.height)
-            camera = Camera(
-                "PINHOLE",
-                round(view.camera.width * scale),
-                round(view.camera.height * scale),
-                view.camera.params * scale,
-            )
-            views.append(
-                LiveView(name, camera, view.cam_from_world, self._loader(placed, name, camera), name in tested)
-            )
-        self.server = LiveViewer(self._draw, start=(views[0].camera, views[0].cam_from_world), views=views)
-
-    def _loader(self, placed: Placed, name: str, camera: Camera) -> Callable[[], np.ndarray]:
-        def load() -> np.ndarray:
-            import cv2
-
-            view = placed.load_view(name, max(camera.width, camera.height))
-            pixels = pixels_over(view, self.config.background)
-            if pixels.shape[:2] != (camera.height, camera.width):
-                pixels = cv2.resize(pixels, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-            return pixels
-
-        return load
-
-    def _draw(self, camera: Camera, cam_from_world: np.ndarray) -> np.ndarray:
-        with self._lock:
-            renderer = self._renderer
-        if renderer is None:
-            return np.full((camera.height, camera.width, 3), 128, np.uint8)
-        return renderer.picture(camera, cam_from_world)
-
-    def watch(self, iteration: int, rows: np.ndarray) -> bool:
-        """After each step: takes a snapshot now and then; waits while the page says pause. False: stop."""
-        now = time.perf_counter()
-        if now - self._taken > 1.0 or iteration == 1:
-            self._show(rows, iteration, "")
-            self._taken = time.perf_counter()
-        waited = False
-        while self.server.wanted() == "pause":
-            if not waited:
-                self._show(rows, iteration, "paused")
-                waited = True
-            time.sleep(0.1)
-        return self.server.wanted() != "stop"
-
-    def _show(self, rows: np.ndarray, iteration: int, note: str) -> None:
-        splats = splats_of(
-            rows,
-            degree=self.config.degree_at(iteration),
-            antialiased=self.config.antialiased,
-            background=self.config.background,
-            origin=self._origin,
-        )
-        with self._lock:
-            self._renderer = SplatRenderer(splats)
-        self._tell(iteration, len(rows), note)
-
-    def _tell(self, iteration: int, number: int, note: str) -> None:
-        self.server.update(
-            status={
-                "iteration": iteration,
-                "num_iterations": self.config.iterations,
-                "psnr": None if np.isnan(self.psnr) else round(self.psnr, 2),
-                "num_splats": number,
-                "seconds": round(time.perf_counter() - self.started, 1),
-                "note": note,
-            }
-        )
-
-    def finished(self, splats: Splats, summary: Mapping[str, Any]) -> None:
-        """Shows the finished splats until Ctrl-C or the page's stop."""
-        with self._lock:
-            self._renderer = SplatRenderer(splats)
-        self.psnr = float("nan") if summary["psnr"] is None else summary["psnr"]
-        self._tell(summary["iterations"], summary["num_splats"], "finished: Ctrl-C in the terminal ends this page")
-        if summary["stopped"]:
-            return
-        try:
-            while self.server.wanted() != "stop":
-                time.sleep(0.2)
-        except KeyboardInterrupt:
-            return
-
-    def close(self) -> None:
-        self.server.close()

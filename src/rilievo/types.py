@@ -359,10 +359,10 @@ class Mesh(_Value):
 class Splats(_Value):
     """3D Gaussians with view-dependent colour (Kerbl et al. 2023), relative to `origin` (world = means + origin).
 
-    quats: unit, w x y z, columns of the rotation are the axes in the world.  scales: standard deviation along each axis,
-    world units, > 0.  opacities: 0..1.  sh: coefficients of real spherical harmonics, k = 1, 4, 9 or 16 rows for degree
-    0 to 3, in the order and with the signs of the usual PLY files; colour = 0.5 + sum(basis * sh), of the direction from
-    the camera's centre to the mean.
+    quats: unit, w x y z, columns of the rotation are the axes in the world.  scales: standard deviation along each
+    axis, world units, > 0.  opacities: 0..1.  sh: coefficients of real spherical harmonics, k = 1, 4, 9 or 16 rows for
+    degree 0 to 3, in the order and with the signs of the usual PLY files; colour = 0.5 + sum(basis * sh), of the
+    direction from the camera's centre to the mean.
     antialiased: opacities are those of Gaussians that grow by the pixel filter without getting more opaque (Yu et al.
     2024, Mip-Splatting); False for the classic 0.3 px dilation.
     background: colour 0..1 behind everything.
@@ -384,8 +384,57 @@ class Splats(_Value):
 
 
 @dataclass(frozen=True, eq=False)
+class Field(_Value):
+    """A radiance field: density and view-dependent colour of every point (Mueller et al. 2022).
+
+    A point p = (world - center) / radius is looked up at u = p / 2 + 1/2 (the cube of half width `radius` is the scene)
+    or, when `unbounded`, at u = contract(p) / 4 + 1/2 (Barron et al. 2022, eq. 10). Density is per `radius`: light falls
+    by exp(-density * length / radius).
+
+    table: rows of features, level by level.  levels: cells across, first row, number of rows, 1 where rows are hashed.
+    weights: of the density network (4 l, density_width, 16) and the colour network (32, color_width, color_width, 16),
+    matrix by matrix, row k what input k adds to every output; see native/field.h.
+    occupancy: one bit a cell, bit x % 8 of [z, y, x // 8]; outside of set cells the field is empty.
+    edges: distances from the camera, in radii, between which a ray is sampled.
+    background: colour 0..1 behind everything.
+    """
+
+    table: Float32[np.ndarray, "n 4"]
+    levels: Int32[np.ndarray, "l 4"]
+    weights: Float32[np.ndarray, "w"]
+    density_width: int
+    color_width: int
+    occupancy: UInt8[np.ndarray, "g g b"]
+    edges: Float32[np.ndarray, "k"]
+    center: Float64[np.ndarray, "3"]
+    radius: float
+    unbounded: bool = False
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FieldState(_Value):
+    """A field in training, with all that is needed to go on: the same bytes whether training was cut or not.
+
+    *_mean, *_square: running averages of the gradients and their squares (Kingma & Ba 2015).
+    density: what was last known of each cell's density, -1 in cells that the photos rule out.
+    num_rays: rays of the next step.  num_samples: samples marched so far.
+    """
+
+    field: Field
+    table_mean: Float32[np.ndarray, "n 4"]
+    table_square: Float32[np.ndarray, "n 4"]
+    weight_mean: Float32[np.ndarray, "w"]
+    weight_square: Float32[np.ndarray, "w"]
+    density: Float32[np.ndarray, "g g g"]
+    iteration: int
+    num_rays: int
+    num_samples: int
+
+
+@dataclass(frozen=True, eq=False)
 class SplatState(_Value):
-    """Splats in training after `iteration` steps: everything that the next step needs, so that a run can be cut anywhere.
+    """Splats in training after `iteration` steps: all that the next step needs, so that a run can be cut anywhere.
 
     rows: the Gaussians (stages.splat_rows).  first, second: moments of Adam, like the rows.  score: what decides where
     Gaussians are added.  exposure: gain and bias of red, green, blue for each photo (names), then their moments.

@@ -46,7 +46,7 @@ def splats(
         degree: how fast colours may change with the direction.
         background: colour behind everything: white, black, random (for photos with transparency), #rrggbb or r,g,b.
         hold_out: every so many photos one is not trained on and tells how good the result is; 0: use all.
-        start: from the dense cloud, sparse points, the visual hull of cut-out photos, or chance; auto: the first there is.
+        start: from the dense cloud, sparse points, the hull of cut-out photos, or chance; auto: the first there is.
         exposure: let each photo have a brightness and tint of its own.
         robust: leave out what only single photos show: people, cars.
         depth_weight: how much the house's depth maps count, e.g. 0.1.

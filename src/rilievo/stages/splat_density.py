@@ -63,8 +63,8 @@ def change(
 
 def split(rows: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each chosen Gaussian becomes two along its longest axis, at plus and minus 0.6 of its standard deviation s, of
-    0.8 s: together they have the mean and the variance of the one. Their opacity is such that where both overlap as much
-    is stopped as before. Returns the rows with the first ones changed, and the second ones."""
+    0.8 s: together they have the mean and the variance of the one. Their opacity is such that as much as before is
+    stopped where both overlap. Returns the rows with the first ones changed, and the second ones."""
     rows = rows.copy()
     one = rows[chosen].astype(np.float64)
     axis = one[:, SCALE].argmax(1)

@@ -10,7 +10,6 @@ import numpy as np
 
 from rilievo.types import Camera, View
 
-
 LEVELS = 2  # sizes that are made at once: full, half, quarter
 
 

@@ -76,7 +76,7 @@ def from_cloud(cloud: PointCloud, origin: np.ndarray, *, max_splats: int) -> np.
 
 
 def thin(points: np.ndarray, most: int) -> np.ndarray:
-    """Numbers of at most `most` points spread evenly: the first of each cell of the finest grid that is coarse enough."""
+    """Numbers of at most `most` points spread evenly: the first of each cell of the finest grid that has so few."""
     if len(points) <= most:
         return np.arange(len(points))
     low = points.min(0)
@@ -223,7 +223,7 @@ def at_random(photos: Sequence[SizedPhoto], count: int, seed: int) -> np.ndarray
 def far_away(
     rows: np.ndarray, stack: PhotoStack, level: int, near: float, *, distance: float, most: int, seed: int
 ) -> np.ndarray:
-    """Rows of Gaussians for what lies behind everything (sky, far background): where the photos see through the ones that
+    """Rows of Gaussians for what lies behind everything (sky, far background): where the photos see through those that
     there are, far out along the line of sight, with the photo's colour. They are spread over the photos evenly."""
     rng = np.random.default_rng([seed, 102])
     frame: Any = None

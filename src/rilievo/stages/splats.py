@@ -20,6 +20,7 @@ from rilievo.stages.splat_rows import FILTER, HARMONICS, LOGIT, MEAN, QUAT, SCAL
 from rilievo.types import DepthMap, PointCloud, Splats, SplatState
 
 BETAS, EPSILON, NUM_BIAS = (0.9, 0.999), 1e-15, 8192
+FILTER_PHOTOS = 48  # that say how fine a Gaussian may be
 NEAR = 0.01  # what is nearer to a camera than this share of the scene's distance is not drawn
 
 
@@ -48,7 +49,7 @@ class SplatsConfig:
     antialiased: bool = True
     """filter as a pixel does, keeping the amount of light"""
     filter_3d: float = 0.03
-    """variance that no Gaussian falls below, square pixels of the photo that shows it largest: no needles when zooming"""
+    """variance that no Gaussian falls below, px^2 of the photo that shows it largest: no needles when zooming"""
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """colour 0..1 behind everything"""
     random_background: bool = False
@@ -103,8 +104,8 @@ def start_splats(
     colors: np.ndarray | None = None,
     config: SplatsConfig,
 ) -> SplatState:
-    """What training begins with: discs along `cloud`; else `points` (n, 3) in the world with `colors` uint8 (n, 3); else
-    the visual hull of photos that are cut out; else chance. Behind it what the photos see through all that.
+    """What training begins with: discs along `cloud`; else `points` (n, 3) in the world with `colors` uint8 (n, 3);
+    else the visual hull of photos that are cut out; else chance. Behind it what the photos see through all that.
 
     Raises InputError without photos.
     """
@@ -132,7 +133,7 @@ def start_splats(
         rows = splat_start.from_points(at, splat_start.median_color(photos, at), opacity=0.1)
         method = "random points"
     if method in ("dense cloud", "sparse points"):
-        depth = [np.median((rows[:, MEAN] @ p.cam_from_world[2, :3] + p.cam_from_world[2, 3])) for p in photos]
+        depth = [np.median(rows[:, MEAN] @ p.cam_from_world[2, :3] + p.cam_from_world[2, 3]) for p in photos]
         extent = float(np.median(np.abs(depth)))
     else:
         extent = float(np.median(np.linalg.norm(centers - center, axis=1)))
@@ -185,13 +186,19 @@ def train(
     depths: name and level -> known depth of that photo's size, where config.depth_weight or normal_weight asks for it.
     watch: told the iteration and the rows (which change) after each step; training ends there when it says False.
     """
-    work = _Work(*(np.array(a) for a in (state.rows, state.first, state.second, state.score)), np.array(state.exposure))
+    work = _Work(
+        np.array(state.rows),
+        np.array(state.first),
+        np.array(state.second),
+        np.array(state.score),
+        np.array(state.exposure),
+    )
     steps = np.arange(1, NUM_BIAS + 1)
     bias = np.stack([1 / (1 - beta**steps) for beta in BETAS]).astype(np.float32)
     order, epoch, reached = np.zeros(0, int), -1, state.iteration
     for iteration in range(state.iteration, min(until, config.iterations)):
-        if config.filter_3d > 0 and (iteration == state.iteration or iteration % config.grow_every == 0):
-            _set_filter(work.rows, stack, iteration - iteration % config.grow_every, config)
+        if config.filter_3d > 0 and iteration % (2 * config.grow_every) == 0:
+            _set_filter(work.rows, stack, config)
         if iteration // len(stack.names) != epoch:
             epoch = iteration // len(stack.names)
             order = np.random.default_rng([config.seed, 7, epoch]).permutation(len(stack.names))
@@ -358,8 +365,8 @@ def _known_shape(work: _Work, photo: SizedPhoto, known: DepthMap, config: Splats
 
 
 def _expose(exposure: np.ndarray, number: int, gradient: np.ndarray, iteration: int) -> None:
-    """One step of Adam on a photo's gain and bias; then the mean over photos is put back to no change, so that the scene
-    does not drift towards a tint."""
+    """One step of Adam on a photo's gain and bias; then the mean over photos is put back to no change, so that the
+    scene does not drift towards a tint."""
     row = exposure[number].astype(np.float64)
     first = 0.9 * row[6:12] + 0.1 * gradient
     second = 0.99 * row[12:18] + 0.01 * gradient**2
@@ -369,14 +376,14 @@ def _expose(exposure: np.ndarray, number: int, gradient: np.ndarray, iteration: 
     exposure[:, 3:6] -= exposure[:, 3:6].mean(0)
 
 
-def _set_filter(rows: np.ndarray, stack: PhotoStack, iteration: int, config: SplatsConfig) -> None:
+def _set_filter(rows: np.ndarray, stack: PhotoStack, config: SplatsConfig) -> None:
     """The variance that no Gaussian falls below, in squared pixels of the photo that shows it largest (Yu et al. 2024,
     eqs. 6 and 8; they take 0.2 together with a pixel filter of 0.1 where ours has 0.3)."""
     means = rows[:, MEAN]
     least = np.full(len(rows), np.inf, np.float32)
-    level = config.level(iteration)
-    for name in stack.names:
-        p = stack.get(name, level)
+    chosen = np.unique(np.linspace(0, len(stack.names) - 1, min(len(stack.names), FILTER_PHOTOS)).astype(int))
+    for name in (stack.names[k] for k in chosen):
+        p = stack.get(name, 0)
         T = p.cam_from_world.astype(np.float32)
         x, y, z = (means @ T[k, :3] + T[k, 3] for k in range(3))
         w, h = p.size
@@ -386,7 +393,7 @@ def _set_filter(rows: np.ndarray, stack: PhotoStack, iteration: int, config: Spl
             & (np.abs(fx * x + (cx - w / 2) * z) < 0.65 * w * z)
             & (np.abs(fy * y + (cy - h / 2) * z) < 0.65 * h * z)
         )
-        pixel = z / (max(fx, fy) * (1 << level))
+        pixel = z / max(fx, fy)
         np.minimum(least, np.where(inside, pixel, np.inf), out=least)
     rows[:, FILTER] = np.where(np.isfinite(least), config.filter_3d * least**2, 0.0)
 
@@ -410,5 +417,5 @@ def _grow(work: _Work, iteration: int, config: SplatsConfig) -> None:
 
 
 def held_out(names: Sequence[str], every: int = 8) -> tuple[str, ...]:
-    """Every 8th photo, in the order of names, beginning with the first (the protocol of Mip-NeRF 360 and its followers)."""
+    """Every 8th photo, in the order of names, beginning with the first (the protocol of Mip-NeRF 360)."""
     return tuple(names[::every]) if every > 0 else ()
