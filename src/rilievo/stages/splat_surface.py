@@ -227,14 +227,37 @@ def depth_limits(scene: Reconstruction, name: str) -> tuple[float, float]:
         from rilievo.stages.views import depth_range
 
         return depth_range(scene, name)
-    # The point nearest to all optical axes, and the usual distance from it.
+    target, usual = _looked_at(scene)
+    depth = float(scene.cam_from_world[i, 2, :3] @ target + scene.cam_from_world[i, 2, 3])
+    far = max(depth, 0.0) + 1.5 * usual
+    return 0.01 * far, far
+
+
+def neighbours(scene: Reconstruction, *, num: int = 5, max_angle_deg: float = 60.0) -> dict[str, tuple[str, ...]]:
+    """For each photo those whose depth maps it is held against, best first: by shared sparse points
+    (`views.select_sources`), where there are none by the angle at what the cameras look at."""
+    from rilievo.stages.views import SourcesConfig, select_sources
+
+    found = select_sources(scene, config=SourcesConfig(num_sources=num, max_angle_deg=max_angle_deg))
+    target, usual = _looked_at(scene)
+    toward = scene.centers - target
+    distance = np.linalg.norm(toward, axis=1)
+    cosine = (toward @ toward.T) / np.maximum(np.outer(distance, distance), 1e-12 * usual * usual)
+    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    for i, name in enumerate(scene.names):
+        if not found[name]:
+            order = np.lexsort((np.arange(len(angle)), np.round(angle[i], 6)))
+            near = [j for j in order if j != i and angle[i, j] <= max_angle_deg]
+            found[name] = tuple(scene.names[j] for j in near[:num])
+    return found
+
+
+def _looked_at(scene: Reconstruction) -> tuple[np.ndarray, float]:
+    """The point nearest to all optical axes (3,), and the usual distance of the cameras from it."""
     forward, centers = scene.cam_from_world[:, 2, :3], scene.centers
     across = np.eye(3) - np.einsum("ni,nj->nij", forward, forward)
     target = np.linalg.lstsq(across.sum(0), np.einsum("nij,nj->i", across, centers), rcond=None)[0]
-    usual = float(np.median(np.linalg.norm(centers - target, axis=1)))
-    depth = float(scene.cam_from_world[i, 2, :3] @ target + scene.cam_from_world[i, 2, 3])
-    far = max(depth, 0.0) + 1.5 * max(usual, 1e-9)
-    return 0.01 * far, far
+    return target, max(float(np.median(np.linalg.norm(centers - target, axis=1))), 1e-9)
 
 
 def _rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
