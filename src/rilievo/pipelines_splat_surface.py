@@ -31,7 +31,7 @@ def make_splat_cloud(
     max_size: int = 1600,
     exact_cameras: bool = False,
 ) -> str:
-    """Depth maps drawn from splats (of object id `splats_id`), held against each other, and fused: the cloud's object id.
+    """Depth maps drawn from splats (of object id `splats_id`), held against each other and fused: the cloud's id.
 
     stereo: photo name -> object id of the finished depth map of stereo, max_size px wide like those drawn: splats then
     add only what it does not know.  exact_cameras: they were given, and have no errors of their own.

@@ -50,7 +50,7 @@ def build(
         cameras: cameras that are placed already, used as they are (a COLMAP model, transforms.json, or a folder that
             `evaluate --truth` reads).
         surface: method of the mesh; auto is the one that measures best; splats trains Gaussian splats and takes from
-            them what stereo does not see: thin things, rims, places that reflect (of a time budget they get two fifths).
+            them what stereo does not see: thin things, rims, reflections (of a time budget they get two fifths).
         keypoints: auto is SIFT, with the learned pair as rescue where its weights are installed.
         max_faces: triangles of the final mesh (default: by quality).
         texture_size: largest side of the texture, px (default: by quality).

@@ -284,7 +284,7 @@ def _not_surface(view: View, depth: np.ndarray, far: float, config: SplatDepthCo
     share = np.bincount(label.ravel(), beyond.ravel(), number) / np.maximum(np.bincount(label.ravel(), None, number), 1)
     sky = share > config.max_beyond
     sky[0] = False  # what has texture
-    return out | sky[label]
+    return out | sky[np.asarray(label, np.int64)]
 
 
 def _near_surface(at: np.ndarray, depth: np.ndarray, camera: Camera, reach: float) -> np.ndarray:
