@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +60,8 @@ def photos_to_mesh(
     slowness = 1.0
     if run.max_seconds is not None:
         slowness = measure_slowness()
-        if settings.surface == "splats":
-            run = replace(run, max_seconds=(1 - SPLATS_SHARE) * run.max_seconds)
-        settings = fit_budget(found, settings, chain.num_threads, run.max_seconds, slowness)
+        seconds = run.max_seconds * (1 - SPLATS_SHARE if settings.surface == "splats" else 1.0)
+        settings = fit_budget(found, settings, chain.num_threads, seconds, slowness)
     plan = predict(found, settings, chain.num_threads, slowness)
     if announce:
         announce(plan)

@@ -113,7 +113,7 @@ def complete_cloud(
         chain,
         load_placed(project.root, num_threads=chain.num_threads),
         SplatSettings(quality=settings.quality, seed=settings.seed),
-        replace(run, max_seconds=SPLATS_SHARE / (1 - SPLATS_SHARE) * run.max_seconds if run.max_seconds else None),
+        replace(run, max_seconds=SPLATS_SHARE * run.max_seconds if run.max_seconds else None),
     )
     completed = make_splat_cloud(
         chain,
