@@ -290,9 +290,9 @@ def _not_surface(view: View, depth: np.ndarray, far: float, config: SplatDepthCo
 def _near_surface(at: np.ndarray, depth: np.ndarray, camera: Camera, reach: float) -> np.ndarray:
     """Numbers of the Gaussians (centres in the camera) that lie close to the surface, or beside the image."""
     ahead = at[:, 2] > 0
-    z = np.where(ahead, at[:, 2], 1.0)
-    u = np.floor(np.clip(at[:, 0] / z * camera.fx + camera.cx, -1, camera.width)).astype(np.int64)
-    v = np.floor(np.clip(at[:, 1] / z * camera.fy + camera.cy, -1, camera.height)).astype(np.int64)
+    x, y, z = np.where(ahead & np.isfinite(at).all(1), at.T, [[0.0], [0.0], [1.0]])
+    u = np.floor(np.clip(x / z * camera.fx + camera.cx, -1, camera.width)).astype(np.int64)
+    v = np.floor(np.clip(y / z * camera.fy + camera.cy, -1, camera.height)).astype(np.int64)
     inside = (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
     surface = np.full(len(at), np.nan)
     surface[inside] = depth[v[inside], u[inside]]
