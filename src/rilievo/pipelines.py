@@ -331,8 +331,11 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
     return chain.one("cloud", fusion, [*filled.values(), sparse.object_id], fused)
 
 
-def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, settings: BuildSettings) -> str:
-    """Surface from the cloud, at quality high refined by the photos, then texture from the photos."""
+def make_mesh(
+    chain: Chain, found: Gathered, sparse: Sparse, cloud: str, settings: BuildSettings, *, thinning: float = 3.0
+) -> str:
+    """Surface from the cloud, at quality high refined by the photos, then texture from the photos. thinning: of
+    `stages.mesh.MeshConfig`."""
     from rilievo.stages import mesh, refine, texture
 
     project, scene = chain.project, sparse.reconstruction
@@ -341,6 +344,7 @@ def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, setting
         surface="auto" if settings.surface == "splats" else settings.surface,
         max_faces=settings.max_faces or max_faces,
         watertight=settings.watertight,
+        thinning=thinning,
     )
     surface = chain.one(
         "surface",
