@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import ClassVar
 import numpy as np
 
 from rilievo.chain import Chain
+from rilievo.codec import content_id
 from rilievo.errors import InputError, MissingError
 from rilievo.io import photos as files
 from rilievo.io.known_cameras import KnownCameras, read_known_cameras
 from rilievo.mappers import map_threads
 from rilievo.placed import describe_sources
-from rilievo.types import Camera, Photo, Reconstruction, View
+from rilievo.types import Camera, DepthMap, Photo, Reconstruction, View
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,30 @@ def gather(
     return Gathered(
         photos, tuple(ids[p.name] for p in photos), tuple(s for s, _ in chosen.photos), chosen.rejected, known, placed
     )
+
+
+def place_id(scene: Reconstruction, found: Gathered, name: str) -> str:
+    """Names what a view depends on: its photo, its camera and where it stands."""
+    i = scene.names.index(name)
+    photo = found.photo(name)
+    return content_id(photo.content_id, photo.mask_id, scene.camera(i), scene.cam_from_world[i])
+
+
+class StoredMaps:
+    """Depth maps on disk as `stages.points.fuse` wants them: one at a time."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        neighbours: Mapping[str, Sequence[str]],
+        load: Callable[[str], tuple[DepthMap, View]],
+    ) -> None:
+        self.names, self.neighbours, self._load = names, neighbours, load
+
+    def load(self, name: str) -> tuple[DepthMap, np.ndarray]:
+        """The map and the pixels of its view."""
+        depth_map, view = self._load(name)
+        return depth_map, view.pixels
 
 
 def _expand(chain: Chain, sources: list[files.Source]) -> tuple[list[files.Source], dict[str, files.Rejected]]:

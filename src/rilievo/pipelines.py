@@ -12,9 +12,10 @@ from rilievo import kernels, weights
 from rilievo.chain import Cache, Chain
 from rilievo.codec import content_id
 from rilievo.errors import AlignmentError
-from rilievo.gather import Gathered, gather
+from rilievo.gather import Gathered, StoredMaps, gather, place_id
 from rilievo.io.known_cameras import KnownCameras
 from rilievo.pipelines_prior import complete_from_photos
+from rilievo.pipelines_splat_surface import SPLATS_SHARE, complete_cloud
 from rilievo.plan import (
     TEXTURE_PRESETS,
     BuildSettings,
@@ -59,7 +60,8 @@ def photos_to_mesh(
     slowness = 1.0
     if run.max_seconds is not None:
         slowness = measure_slowness()
-        settings = fit_budget(found, settings, chain.num_threads, run.max_seconds, slowness)
+        seconds = run.max_seconds * (1 - SPLATS_SHARE if settings.surface == "splats" else 1.0)
+        settings = fit_budget(found, settings, chain.num_threads, seconds, slowness)
     plan = predict(found, settings, chain.num_threads, slowness)
     if announce:
         announce(plan)
@@ -69,6 +71,8 @@ def photos_to_mesh(
     given = found.known
     sparse = use_cameras(chain, found, given, settings) if given else find_cameras(chain, found, settings)
     cloud = make_cloud(chain, found, sparse, settings)
+    if settings.surface == "splats":
+        cloud, _ = complete_cloud(chain, found, sparse.object_id, cloud, settings, run)
     mesh = make_mesh(chain, found, sparse, cloud, settings)
     chain.name(cameras=sparse.object_id, cloud=cloud, mesh=mesh)
     publish(chain, found, sparse.features, asdict(settings))
@@ -327,38 +331,20 @@ def make_cloud(chain: Chain, found: Gathered, sparse: Sparse, settings: BuildSet
     return chain.one("cloud", fusion, [*filled.values(), sparse.object_id], fused)
 
 
-def place_id(scene: Reconstruction, found: Gathered, name: str) -> str:
-    """Names what a view depends on: its photo, its camera and where it stands."""
-    i = scene.names.index(name)
-    photo = found.photo(name)
-    return content_id(photo.content_id, photo.mask_id, scene.camera(i), scene.cam_from_world[i])
-
-
-class StoredMaps:
-    """Depth maps on disk as `stages.points.fuse` wants them: one at a time."""
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        neighbours: Mapping[str, Sequence[str]],
-        load: Callable[[str], tuple[DepthMap, View]],
-    ) -> None:
-        self.names, self.neighbours, self._load = names, neighbours, load
-
-    def load(self, name: str) -> tuple[DepthMap, np.ndarray]:
-        """The map and the pixels of its view."""
-        depth_map, view = self._load(name)
-        return depth_map, view.pixels
-
-
-def make_mesh(chain: Chain, found: Gathered, sparse: Sparse, cloud: str, settings: BuildSettings) -> str:
-    """Surface from the cloud, at quality high refined by the photos, then texture from the photos."""
+def make_mesh(
+    chain: Chain, found: Gathered, sparse: Sparse, cloud: str, settings: BuildSettings, *, thinning: float = 3.0
+) -> str:
+    """Surface from the cloud, at quality high refined by the photos, then texture from the photos. thinning: of
+    `stages.mesh.MeshConfig`."""
     from rilievo.stages import mesh, refine, texture
 
     project, scene = chain.project, sparse.reconstruction
     view_size, texture_size, max_faces = TEXTURE_PRESETS[settings.quality]
     config = mesh.MeshConfig(
-        surface=settings.surface, max_faces=settings.max_faces or max_faces, watertight=settings.watertight
+        surface="auto" if settings.surface == "splats" else settings.surface,
+        max_faces=settings.max_faces or max_faces,
+        watertight=settings.watertight,
+        thinning=thinning,
     )
     surface = chain.one(
         "surface",

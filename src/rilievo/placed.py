@@ -221,7 +221,9 @@ def _load_house(project: Project, photos: Path | None, masks: Path | None, num_t
         )
     lost = {n: "its file is gone" for n in scene.names if n not in sources}
     ids = {n: _photo_id(known[n], s, masks is not None) for n, s in sources.items()}
-    return Placed(keep_photos(scene, sources, lost), ids, None, project, content.get("names", {}).get("cloud"), sources)
+    # That of stereo, also where splats completed it since: then they need not be trained again.
+    cloud = next(iter(content.get("made_from", {}).get("cloud", [])), content.get("names", {}).get("cloud"))
+    return Placed(keep_photos(scene, sources, lost), ids, None, project, cloud, sources)
 
 
 def _photo_id(photo: Photo, source: Source, other_masks: bool) -> str:

@@ -28,7 +28,7 @@ def build(
     masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     camera: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     cameras: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
-    surface: Literal["auto", "delaunay", "poisson", "ball-pivoting"] = "auto",
+    surface: Literal["auto", "delaunay", "poisson", "ball-pivoting", "splats"] = "auto",
     keypoints: Literal["auto", "sift", "xfeat"] = "auto",
     max_faces: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     texture_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
@@ -49,7 +49,8 @@ def build(
         camera: file with known intrinsics (a COLMAP camera line, or a 3 x 3 K matrix).
         cameras: cameras that are placed already, used as they are (a COLMAP model, transforms.json, or a folder that
             `evaluate --truth` reads).
-        surface: method of the mesh; auto is the one that measures best.
+        surface: method of the mesh; auto is the one that measures best; splats trains Gaussian splats and takes from
+            them what stereo does not see: thin things, rims, reflections (of a time budget they get two fifths).
         keypoints: auto is SIFT, with the learned pair as rescue where its weights are installed.
         max_faces: triangles of the final mesh (default: by quality).
         texture_size: largest side of the texture, px (default: by quality).

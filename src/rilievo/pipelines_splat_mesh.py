@@ -1,0 +1,43 @@
+"""`rilievo splats --mesh`: a textured mesh of splats that are trained already."""
+
+from __future__ import annotations
+
+from rilievo.chain import Chain
+from rilievo.pipelines import Sparse, make_mesh
+from rilievo.pipelines_splat_surface import gathered, make_splat_cloud, stereo_maps
+from rilievo.placed import Placed
+from rilievo.plan import BuildSettings, depth_config
+from rilievo.project import explain_os_errors
+
+
+def splats_to_mesh(
+    chain: Chain, placed: Placed, splats_id: str, settings: BuildSettings = BuildSettings()
+) -> tuple[str, str]:
+    """Cloud and textured mesh (object ids) of the splats `splats_id` of placed photos; where `placed` is a house with
+    depth maps, splats complete these. The project's names are then `cameras`, `cloud` and `mesh`, and HOUSE/export has
+    model.glb, model.obj, cloud.ply and the cameras.
+
+    Raises InputError when the splats are empty or no depth maps can be drawn that large, AlignmentError when they form
+    no surface.
+    """
+    from rilievo.publish import write_models
+
+    project, scene, found = chain.project, placed.scene, gathered(placed)
+    stereo = stereo_maps(chain, scene) if placed.project is not None else {}
+    max_size = depth_config(settings).max_size
+    if stereo:  # the maps are completed pixel by pixel: the same size
+        max_size = max(max(project.get(i).depth.shape) for i in stereo.values())
+    cloud = make_splat_cloud(chain, found, scene, splats_id, stereo=stereo, max_size=max_size)
+    cameras = project.put(scene)
+    # Depth of splats alone is rougher than a pixel: on idol half as many points give the better surface.
+    thinning = 3.0 if stereo else 6.0
+    mesh = make_mesh(chain, found, Sparse(cameras, scene, {}), cloud, settings, thinning=thinning)
+    names = {"cloud": cloud, "mesh": mesh}
+    if "cameras" not in project.read().get("names", {}):
+        names["cameras"] = cameras
+    chain.name(**names)
+    folder = project.root / "export"
+    with explain_os_errors("write the exports", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_models(project, folder)
+    return cloud, mesh
