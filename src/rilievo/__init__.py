@@ -10,18 +10,31 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rilievo.errors import RilievoError
     from rilievo.pipelines import photos_to_mesh
+    from rilievo.pipelines_splats import photos_to_splats
     from rilievo.plan import BuildSettings, Run
+    from rilievo.plan_splats import SplatSettings
     from rilievo.project import Project
 
 _NAMES = {
     "photos_to_mesh": "rilievo.pipelines",
+    "photos_to_splats": "rilievo.pipelines_splats",
     "BuildSettings": "rilievo.plan",
+    "SplatSettings": "rilievo.plan_splats",
     "Run": "rilievo.plan",
     "Project": "rilievo.project",
     "RilievoError": "rilievo.errors",
 }
 
-__all__ = ["BuildSettings", "Project", "RilievoError", "Run", "__version__", "photos_to_mesh"]
+__all__ = [
+    "BuildSettings",
+    "Project",
+    "RilievoError",
+    "Run",
+    "SplatSettings",
+    "__version__",
+    "photos_to_mesh",
+    "photos_to_splats",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -57,7 +57,7 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
             return _tensors(entries, lambda key: storages[key])
     except (pickle.UnpicklingError, zipfile.BadZipFile, StopIteration, EOFError) as e:
         raise InputError(f"{path.name} is not a file of weights", str(e)[:200]) from e
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, UnicodeDecodeError) as e:
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, MemoryError) as e:
         raise InputError(f"{path.name} is not a file of weights", str(e)[:200]) from e
 
 

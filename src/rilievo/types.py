@@ -359,10 +359,10 @@ class Mesh(_Value):
 class Splats(_Value):
     """3D Gaussians with view-dependent colour (Kerbl et al. 2023), relative to `origin` (world = means + origin).
 
-    quats: unit, w x y z, columns of the rotation are the axes in the world.  scales: standard deviation along each axis,
-    world units, > 0.  opacities: 0..1.  sh: coefficients of real spherical harmonics, k = 1, 4, 9 or 16 rows for degree
-    0 to 3, in the order and with the signs of the usual PLY files; colour = 0.5 + sum(basis * sh), of the direction from
-    the camera's centre to the mean.
+    quats: unit, w x y z, columns of the rotation are the axes in the world.  scales: standard deviation along each
+    axis, world units, > 0.  opacities: 0..1.  sh: coefficients of real spherical harmonics, k = 1, 4, 9 or 16 rows for
+    degree 0 to 3, in the order and with the signs of the usual PLY files; colour = 0.5 + sum(basis * sh), of the
+    direction from the camera's centre to the mean.
     antialiased: opacities are those of Gaussians that grow by the pixel filter without getting more opaque (Yu et al.
     2024, Mip-Splatting); False for the classic 0.3 px dilation.
     background: colour 0..1 behind everything.
@@ -434,7 +434,7 @@ class FieldState(_Value):
 
 @dataclass(frozen=True, eq=False)
 class SplatState(_Value):
-    """Splats in training after `iteration` steps: everything that the next step needs, so that a run can be cut anywhere.
+    """Splats in training after `iteration` steps: all that the next step needs, so that a run can be cut anywhere.
 
     rows: the Gaussians (stages.splat_rows).  first, second: moments of Adam, like the rows.  score: what decides where
     Gaussians are added.  exposure: gain and bias of red, green, blue for each photo (names), then their moments.

@@ -35,6 +35,7 @@ def build(
     depth_size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None,
     watertight: bool = False,
     prior: Literal["planes", "depth"] = "planes",
+    splats: bool = False,
     common: Common = Common(),
 ) -> int:
     """Photos or a video to cameras, dense cloud, textured mesh and report.
@@ -56,6 +57,7 @@ def build(
         watertight: close the surface everywhere, e.g. for 3D printing; what no photo saw is marked as inferred.
         prior: what closes gaps where photos show nothing to match: planes through their surroundings, or depth: planes,
             then what a depth network sees in each photo, as far as it can be trusted. Both are marked as inferred.
+        splats: train Gaussian splats too, as `rilievo splats` does (of a time budget they get two fifths).
     """
     from rilievo import __version__, pipelines
     from rilievo import plan as plans
@@ -65,6 +67,7 @@ def build(
         raise InputError("no photos were given", "the command line names no input", "rilievo build FOLDER -o model")
     house = output or default_house(photos[0])
     talk = Talk(common)
+    max_seconds = parse_seconds(common.time_budget) if common.time_budget else None
     free_mb = psutil.virtual_memory().available / 2**20
     memory_mb = parse_megabytes(common.memory) if common.memory else 0.75 * free_mb
 
@@ -97,15 +100,34 @@ def build(
         run=plans.Run(
             num_threads=common.threads or num_cores(),
             memory_mb=memory_mb,
-            max_seconds=parse_seconds(common.time_budget) if common.time_budget else None,
+            max_seconds=0.6 * max_seconds if splats and max_seconds else max_seconds,
             progress=talk.progress,
         ),
         announce=announce,
     )
     report = read_report(project)
+    if splats:
+        from rilievo.pipelines_splats import photos_to_splats
+        from rilievo.plan_splats import SplatSettings
+
+        _, report["splats"] = photos_to_splats(
+            house,
+            settings=SplatSettings(quality=common.quality, seed=common.seed),
+            run=plans.Run(
+                num_threads=common.threads or num_cores(),
+                memory_mb=memory_mb,
+                max_seconds=0.4 * max_seconds if max_seconds else None,
+                progress=talk.progress,
+            ),
+            say=talk.say,
+        )
     text = (
         f"{summarize(report)}\nmodel     {house / 'export' / 'model.glb'}\nreport    {house / 'export' / 'report.html'}"
     )
+    if splats:
+        made = report["splats"]
+        quality = "" if made["psnr"] is None else f", PSNR {made['psnr']:.2f} dB on photos held out"
+        text += f"\nsplats    {house / 'export' / 'splats.ply'} ({made['num_splats']}{quality})"
     print_result(report, common.json, text)
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -14,12 +14,14 @@ from rilievo.project import Project, explain_os_errors
 
 MODEL_SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "stl": ".stl", "usdz": ".usdz"}
 SPLATS_ONLY = ("spz", "splat", "sog")
+Format = Literal["glb", "obj", "ply", "stl", "usdz", "spz", "splat", "sog", "colmap", "nerfstudio"]
+What = Literal["mesh", "cloud", "splats"]
 
 
 def export(
     house: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="HOUSE|FILE")],
-    format: Literal["glb", "obj", "ply", "stl", "usdz", "spz", "splat", "sog", "colmap", "nerfstudio"] | None = None,
-    what: Literal["mesh", "cloud", "splats"] | None = None,
+    format: Annotated[Format | None, tyro.conf.arg(metavar="|".join(get_args(Format)))] = None,
+    what: Annotated[What | None, tyro.conf.arg(metavar="|".join(get_args(What)))] = None,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     images: bool = False,
     photos: Path | None = None,
@@ -53,6 +55,8 @@ def export(
         what = "splats" if format in SPLATS_ONLY or (only and format in ("glb", "ply")) else "mesh"
     folder = project.root / "export"
     if what == "splats" and format not in ("colmap", "nerfstudio"):
+        if "splats" not in names:
+            raise InputError(f"{house} has no splats yet", "", f"make them with: rilievo splats {house}")
         cameras = project.named("cameras") if edit.clean and "cameras" in names else None
         target = output or folder / f"splats.{format}"
         return _write_splats(project.named("splats"), format, target, edit, common, cameras)
@@ -103,12 +107,8 @@ def _write_splats(
     edited, removed = apply(splats, edit, cameras, num_broken)
     if removed:
         talk.say("left out: " + ", ".join(f"{n} {reason}" for reason, n in removed.items()))
-    if edited.degree > files.FORMATS[format].max_degree:
-        talk.say(f"{format} holds one colour a Gaussian: how colours change with the direction is not in the file")
-    if files.loses_origin(edited, format):
-        talk.say(
-            f"{format} has no place for the origin ({', '.join(f'{v:.10g}' for v in edited.origin)}): add it yourself"
-        )
+    for loss in files.losses(edited, format):
+        talk.say(loss)
     with explain_os_errors("write the export", target):
         written = [str(p) for p in files.write_splats(target, edited, format=format)]
     facts = {"files": written, "num_splats": len(edited.means), "removed": removed}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+_AXES = 16
+
 
 def line(values: np.ndarray, size: int = 256, rounds: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """(ascending table float64 (size,), uint8 codes of the shape of `values`) for numbers of any shape.
@@ -35,14 +37,14 @@ def palette(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(centres float64 (m, d), labels int64 (n,)) with m at most `size` for rows (n, d).
 
     Tree-structured: in each round every cell of more than one row is cut at its mean across the coordinate in which it
-    spreads most; cells that spread most go first where not all may be cut. Coordinates are turned to the principal axes
-    first, which makes cuts across one coordinate good ones.
+    spreads most; cells that spread most go first where not all may be cut. Coordinates are turned to the 16 principal
+    axes of largest variance first, which makes cuts across one coordinate good ones.
     """
     rows = np.asarray(rows, np.float64)
     centered = rows - rows.mean(0)
     axes = _principal_axes(centered)
-    turned = np.zeros_like(centered)
-    for i in range(rows.shape[1]):
+    turned = np.zeros((len(rows), min(rows.shape[1], _AXES)))
+    for i in range(turned.shape[1]):
         for j in range(rows.shape[1]):
             turned[:, i] += axes[j, i] * centered[:, j]
     labels = np.zeros(len(rows), np.int64)

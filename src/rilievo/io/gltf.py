@@ -252,16 +252,16 @@ def accessor(root: dict[str, Any], blob: bytes, index: int) -> np.ndarray:
 def placed(root: dict[str, Any]) -> list[tuple[dict[str, Any], np.ndarray]]:
     """The primitives of the scene in order, each with its world_from_node (4, 4)."""
     found = []
-    visits = 0
+    seen: set[int] = set()
     scene = root.get("scenes", [{}])[root.get("scene", 0)]
     stack: list[tuple[int, np.ndarray]] = [(n, np.eye(4)) for n in reversed(scene.get("nodes", []))]
     while stack:
         index, world_from_parent = stack.pop()
         node = root["nodes"][index]
         world_from_node = world_from_parent @ _node_matrix(node)
-        visits += 1
-        if max(visits, len(stack)) > 100_000:
+        if index in seen:  # glTF 2.0, 3.5.2: nodes are trees, each with one parent at most
             raise ValueError("the nodes form a loop")
+        seen.add(index)
         stack += [(c, world_from_node) for c in reversed(node.get("children", []))]
         if "mesh" in node:
             found += [(primitive, world_from_node) for primitive in root["meshes"][node["mesh"]]["primitives"]]

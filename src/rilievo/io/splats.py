@@ -24,18 +24,23 @@ from rilievo.types import Splats
 @dataclass(frozen=True)
 class SplatFormat:
     """One file format: its module in `rilievo.io`, how its files start, the highest degree of spherical harmonics it
-    holds, whether it holds an origin, and one line about it."""
+    holds, whether it holds an origin, one line about it, and the shortest and longest axis it holds (None: any)."""
 
     module: str
     starts: tuple[bytes, ...]
     max_degree: int
     keeps_origin: bool
     about: str
+    scales: tuple[float, float] | None = None
 
+
+SPZ_SCALES = (4.54e-5, 379.8)  # exp(-10), exp(255 / 16 - 10)
 
 FORMATS: dict[str, SplatFormat] = {
     "ply": SplatFormat("splats_ply", (b"ply",), 3, True, "what trainers write and every viewer reads; nothing is lost"),
-    "spz": SplatFormat("splats_spz", (b"\x1f\x8b", b"NGSP"), 3, False, "Niantic's, about a tenth of the PLY"),
+    "spz": SplatFormat(
+        "splats_spz", (b"\x1f\x8b", b"NGSP"), 3, False, "Niantic's, about a tenth of the PLY", SPZ_SCALES
+    ),
     "splat": SplatFormat("splats_splat", (), 0, False, "32 bytes a Gaussian, one colour each"),
     "sog": SplatFormat("splats_sog", (b"PK",), 3, True, "PlayCanvas', about a fifteenth of the PLY, for the web"),
     "glb": SplatFormat("splats_gltf", (b"glTF",), 3, True, "glTF 2.0 with KHR_gaussian_splatting; y up"),
@@ -175,6 +180,20 @@ def world_means(splats: Splats) -> tuple[np.ndarray, np.ndarray]:
     return near_zero(splats.means, splats.origin)
 
 
-def loses_origin(splats: Splats, format: str) -> bool:
-    """Whether a file of this format could not say where in the world the Gaussians are."""
-    return not FORMATS[format].keeps_origin and bool(world_means(splats)[1].any())
+def losses(splats: Splats, format: str) -> list[str]:
+    """What a file of this format would not hold of these Gaussians, a sentence each (rounding is not told)."""
+    row, told = FORMATS[format], []
+    if splats.degree > row.max_degree:
+        told.append(f"{format} holds one colour a Gaussian: how colours change with the direction is not in the file")
+    origin = world_means(splats)[1]
+    if not row.keeps_origin and origin.any():
+        told.append(f"{format} has no place for the origin ({', '.join(f'{v:.10g}' for v in origin)}): add it yourself")
+    if row.scales is not None:
+        low, high = row.scales
+        outside = int(((splats.scales < 0.9 * low) | (splats.scales > 1.1 * high)).any(1).sum())
+        if outside:
+            told.append(
+                f"{format} holds lengths from {low:.2g} to {high:.3g}: {outside} Gaussians are longer or shorter and "
+                "were set to that (--scale brings a scene into range)"
+            )
+    return told

@@ -18,6 +18,7 @@ from rilievo.gaussians import NUM_COEFFICIENTS, SH_C0
 from rilievo.io.files import replacing
 from rilievo.io.ply import read_tables
 from rilievo.io.splats import Raw, world_means
+from rilievo.io.splats_ply_packed import unpack
 from rilievo.types import Splats
 
 _CHUNK = 1 << 16
@@ -60,15 +61,18 @@ def write(path: Path, splats: Splats) -> None:
 
 
 def read(path: Path, data: bytes) -> Raw:
-    """Reads the layout with its properties in any order and of any type, ascii or binary, with or without normals."""
+    """Reads the layout with its properties in any order and of any type, ascii or binary, with or without normals, and
+    PlayCanvas' compressed one."""
     tables, comments = read_tables(path, data)
     vertex = tables.get("vertex", {})
+    antialiased, background, origin = _comments(comments)
+    if origin is not None and not np.isfinite(origin).all():
+        raise InputError(f"cannot read {path.name}", "its origin is not made of finite numbers")
     if "chunk" in tables and "packed_position" in vertex:
-        raise InputError(
-            f"cannot read {path.name}",
-            "it is PlayCanvas' compressed PLY, which is not read here",
-            "turn it into PLY, SPZ or SOG with splat-transform (npm) first",
-        )
+        try:
+            return Raw(*unpack(tables), antialiased, background, origin)
+        except (KeyError, ValueError, TypeError) as e:
+            raise InputError(f"cannot read {path.name}", f"the compressed PLY file is damaged ({e!r})") from e
     needed = ("x", "y", "z", "opacity", "scale_0", "scale_1", "rot_0", "rot_1", "rot_2", "rot_3")
     if missing := [n for n in needed if n not in vertex]:
         raise InputError(
@@ -87,6 +91,11 @@ def read(path: Path, data: bytes) -> Raw:
         else:  # flat Gaussians (Huang et al. 2024): as thin as makes no difference
             scales = np.exp(_stack(vertex, "scale_0 scale_1").astype(np.float64))
             scales = np.column_stack([scales, 1e-4 * scales.min(1)])
+    return Raw(means, _stack(vertex, "rot_0 rot_1 rot_2 rot_3"), scales, opacities, sh, antialiased, background, origin)
+
+
+def _comments(comments: list[str]) -> tuple[bool, tuple[float, float, float], np.ndarray | None]:
+    """(antialiased, background, origin) as far as comments tell."""
     antialiased, background, origin = False, (1.0, 1.0, 1.0), None
     for comment in comments:
         words = comment.lower().replace(":", " ").split()
@@ -99,9 +108,7 @@ def read(path: Path, data: bytes) -> Raw:
                 background = (float(words[1]), float(words[2]), float(words[3]))
         except ValueError:
             continue  # somebody else's comment
-    if origin is not None and not np.isfinite(origin).all():
-        raise InputError(f"cannot read {path.name}", "its origin is not made of finite numbers")
-    return Raw(means, _stack(vertex, "rot_0 rot_1 rot_2 rot_3"), scales, opacities, sh, antialiased, background, origin)
+    return antialiased, background, origin
 
 
 def _stack(vertex: dict[str, Any], names: str) -> np.ndarray:

@@ -104,6 +104,7 @@ def read(path: Path, data: bytes) -> Raw:
     body = _inflate(path, unpack, unpack.unconsumed_tail, total)
     if len(body) < total:
         raise InputError(f"cannot read {path.name}", f"the file is cut short: {len(body)} of {total} bytes are there")
+    _finish(path, unpack)
     ends = np.cumsum([0, *sizes])
     parts = [np.frombuffer(body, np.uint8, n, at) for n, at in zip(sizes, ends)]
     return _decode(parts, version, count, degree, bits, flags)
@@ -115,6 +116,19 @@ def _inflate(path: Path, unpack: zlib._Decompress, data: bytes, size: int) -> by
         return unpack.decompress(data, size) if size else b""
     except zlib.error as e:
         raise InputError(f"cannot read {path.name}", f"the SPZ file is damaged ({e})") from e
+
+
+def _finish(path: Path, unpack: zlib._Decompress) -> None:
+    """Passes over what follows the Gaussians up to the checksum, which tells whether the file is whole."""
+    left = 1 << 26
+    while not unpack.eof and left > 0:
+        piece = _inflate(path, unpack, unpack.unconsumed_tail, 1 << 20)
+        if not piece and not unpack.unconsumed_tail:
+            break
+        left -= len(piece)
+    if not unpack.eof:
+        why = "the file is cut short" if left > 0 else "it goes on long after its last Gaussian"
+        raise InputError(f"cannot read {path.name}", why)
 
 
 def _parse(path: Path, header: bytes) -> tuple[int, int, int, int, int]:

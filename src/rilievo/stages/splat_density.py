@@ -31,22 +31,18 @@ def change(
     *,
     target: int,
     min_opacity: float,
-    max_scale: float,
-    min_reach_px: float = 0.0,
 ) -> Grown:
-    """Drops Gaussians below min_opacity, larger than max_scale or broken, then splits the highest scores up to `target`.
+    """Drops Gaussians that are broken or fainter than min_opacity, then splits those of the highest scores until there
+    are `target`.
 
     score (n, 4) as `kernels.splat_update` keeps it: sum of gradient lengths, times seen, largest reach in px.
-    min_reach_px: smaller ones are not split.
     """
     opacity = 1 / (1 + np.exp(-np.clip(rows[:, LOGIT].astype(np.float64), -40, 40)))
-    largest = np.exp(rows[:, SCALE].astype(np.float64).max(1))
-    keep = (opacity >= min_opacity) & (largest <= max_scale) & np.isfinite(rows).all(1)
+    keep = (opacity >= min_opacity) & np.isfinite(rows).all(1)
     num_pruned = int((~keep).sum())
     rows, first, second, score = rows[keep], first[keep], second[keep], score[keep]
     seen = score[:, 1]
     value = np.where(seen > 0, score[:, 0] / np.maximum(seen, 1), 0.0)
-    value[score[:, 2] < min_reach_px] = 0.0
     room = min(max(target - len(rows), 0), int((value > 0).sum()))
     if room == 0:
         return Grown(rows, first, second, num_pruned, 0)
@@ -67,8 +63,8 @@ def change(
 
 def split(rows: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each chosen Gaussian becomes two along its longest axis, at plus and minus 0.6 of its standard deviation s, of
-    0.8 s: together they have the mean and the variance of the one. Their opacity is such that where both overlap as much
-    is stopped as before. Returns the rows with the first ones changed, and the second ones."""
+    0.8 s: together they have the mean and the variance of the one. Their opacity is such that as much as before is
+    stopped where both overlap. Returns the rows with the first ones changed, and the second ones."""
     rows = rows.copy()
     one = rows[chosen].astype(np.float64)
     axis = one[:, SCALE].argmax(1)

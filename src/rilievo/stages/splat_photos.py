@@ -10,6 +10,8 @@ import numpy as np
 
 from rilievo.types import Camera, View
 
+LEVELS = 2  # sizes that are made at once: full, half, quarter
+
 
 @dataclass(frozen=True)
 class SizedPhoto:
@@ -58,8 +60,8 @@ def sized(view: View, level: int, origin: np.ndarray) -> SizedPhoto:
 
 
 class PhotoStack:
-    """Photos by name and size. load: name -> view at full size. Not more than `max_bytes` of pixels are kept (but the
-    last one): those that were used longest ago are loaded again when they are wanted."""
+    """Photos by name and size. load: name -> view at full size; the sizes down to a quarter are made of it at once. Not
+    more than `max_bytes` of pixels are kept: those that were used longest ago are loaded again when they are wanted."""
 
     def __init__(
         self,
@@ -82,12 +84,15 @@ class PhotoStack:
             self._kept.move_to_end(key)
             return self._kept[key]
         view = self._load(name)
-        photo = sized(view, level, self.origin)
-        self._kept[key] = photo
-        self._bytes += _num_bytes(photo)
+        for other in {level, *range(LEVELS + 1)}:
+            if (name, other) not in self._kept:
+                photo = sized(view, other, self.origin)
+                self._kept[name, other] = photo
+                self._bytes += _num_bytes(photo)
+        self._kept.move_to_end(key)
         while self._bytes > self._max_bytes and len(self._kept) > 1:
             self._bytes -= _num_bytes(self._kept.popitem(last=False)[1])
-        return photo
+        return self._kept[key]
 
 
 def _num_bytes(photo: SizedPhoto) -> int:

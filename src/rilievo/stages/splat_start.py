@@ -76,7 +76,7 @@ def from_cloud(cloud: PointCloud, origin: np.ndarray, *, max_splats: int) -> np.
 
 
 def thin(points: np.ndarray, most: int) -> np.ndarray:
-    """Numbers of at most `most` points spread evenly: the first of each cell of the finest grid that is coarse enough."""
+    """Numbers of at most `most` points spread evenly: the first of each cell of the finest grid that has so few."""
     if len(points) <= most:
         return np.arange(len(points))
     low = points.min(0)
@@ -102,7 +102,9 @@ def _first_of_cells(points: np.ndarray, cell: float) -> np.ndarray:
     return np.sort(first)
 
 
-def visual_hull(photos: Sequence[SizedPhoto], *, cells: int = HULL_CELLS) -> tuple[np.ndarray, np.ndarray, float] | None:
+def visual_hull(
+    photos: Sequence[SizedPhoto], *, cells: int = HULL_CELLS
+) -> tuple[np.ndarray, np.ndarray, float] | None:
     """Points on the surface of what all cut-out photos allow (Laurentini 1994), their colours, and the cell's size.
 
     Cells of a grid around what the cameras look at that no photo shows as transparent; those with a neighbour that is
@@ -127,7 +129,9 @@ def visual_hull(photos: Sequence[SizedPhoto], *, cells: int = HULL_CELLS) -> tup
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         inside = np.arange(len(grid))
         for p in photos:
-            inside = inside[_may_be(p, grid[inside], margin=0 if n == cells else int(2 + 0.6 * _cell_px(p, step, target)))]
+            inside = inside[
+                _may_be(p, grid[inside], margin=0 if n == cells else int(2 + 0.6 * _cell_px(p, step, target)))
+            ]
         if len(inside) < 8:
             return None
         points = grid[inside]
@@ -219,7 +223,7 @@ def at_random(photos: Sequence[SizedPhoto], count: int, seed: int) -> np.ndarray
 def far_away(
     rows: np.ndarray, stack: PhotoStack, level: int, near: float, *, distance: float, most: int, seed: int
 ) -> np.ndarray:
-    """Rows of Gaussians for what lies behind everything (sky, far background): where the photos see through the ones that
+    """Rows of Gaussians for what lies behind everything (sky, far background): where the photos see through those that
     there are, far out along the line of sight, with the photo's colour. They are spread over the photos evenly."""
     rng = np.random.default_rng([seed, 102])
     frame: Any = None

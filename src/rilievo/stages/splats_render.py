@@ -28,11 +28,11 @@ class SplatRenderer:
         channels: int = 3,
         median: bool = False,
     ) -> Any:
-        """What `kernels.splat_forward` draws for a PINHOLE camera; its arrays change with the next call. Raises ValueError
-        when the camera has distortion."""
+        """What `kernels.splat_forward` draws for a PINHOLE camera; its arrays change with the next call. Raises
+        ValueError when the camera has distortion."""
         if camera.model not in ("PINHOLE", "SIMPLE_PINHOLE"):
             raise ValueError(f"splats are drawn without distortion, not as {camera.model}")
-        placed = np.array(cam_from_world, np.float64)
+        placed = np.array(cam_from_world, np.float64, order="C")
         placed[:, 3] += placed[:, :3] @ self.splats.origin
         self._frame = kernels.splat_forward(
             self._rows,

@@ -1,8 +1,8 @@
 """Drawing 3D Gaussians and its gradients, in plain NumPy: the specification of native/splats.cpp.
 
-Kerbl et al. 2023 ("3D Gaussian Splatting for Real-Time Radiance Field Rendering"); projection after Zwicker et al. 2001
-("EWA volume splatting", eq. 31); the pixel filter that keeps the amount of light and the 3D filter are those of Yu et al.
-2024 ("Mip-Splatting", eqs. 8 and 10, with the variance that the usual viewers have).
+Kerbl et al. 2023 ("3D Gaussian Splatting for Real-Time Radiance Field Rendering"); projection after Zwicker et al.
+2001 ("EWA volume splatting", eq. 31); the pixel filter that keeps the amount of light and the 3D filter are those of Yu
+et al. 2024 ("Mip-Splatting", eqs. 8 and 10, with the variance that the usual viewers have).
 
 A row is a Gaussian: 0-2 mean, 3 logit of opacity, 4-7 quaternion, 8-10 log of scales, 11 variance of the 3D filter,
 16-63 spherical harmonics (coefficient by coefficient, r g b each).
@@ -254,7 +254,8 @@ def _project(
     K2 = np.linalg.inv(cov)
     return {
         "p": p, "z": p[2], "R": R, "raw": raw, "variance": variance, "sigma": sigma, "uv": (u, v), "held": held,
-        "J": J, "cov0": cov0, "cov": cov, "det": det, "share": share, "light_held": not antialiased or share < LEAST_LIGHT,
+        "J": J, "cov0": cov0, "cov": cov, "det": det, "share": share,
+        "light_held": not antialiased or share < LEAST_LIGHT,
         "opacity": opacity, "shown": shown, "xy": xy, "conic": (K2[0, 0], K2[0, 1], K2[1, 1]), "length": length,
         "d": d, "distance": np.linalg.norm(look), "color": color, "axis": axis, "sign": sign,
         "feature": np.concatenate([np.maximum(color, 0), [p[2]], sign * normal]),

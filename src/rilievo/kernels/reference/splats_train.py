@@ -1,5 +1,5 @@
-"""Loss of a rendering against a photo and the optimiser of Gaussians, in plain NumPy: specifies native/splat_loss.cpp and
-the training half of native/splats.cpp."""
+"""Loss of a rendering against a photo and the optimiser of Gaussians, in plain NumPy: specifies native/splat_loss.cpp
+and the training half of native/splats.cpp."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def photo_loss(
     rendered float32 (>= 3, h, w).  photo uint8 (h, w, 3), where `alpha` uint8 (h, w) says so over `background` (3,).
     mask uint8 (h, w): 0 where not to look; there y = x.  block_weights float32: w of blocks of 16 x 16 pixels.
     gain, bias (3,): exposure of the photo.  block_errors is filled with the mean |x - y| of each block.
-    Returns the sums over pixels that count of |x - y|, SSIM (0 where dssim is) and (x - y)^2, their number, and the gradients of gain and
-    bias (Wang et al. 2004, eq. 13; Zhao et al. 2017 for the use as a loss).
+    Returns the sums over pixels that count of |x - y|, SSIM (0 where dssim is) and (x - y)^2, their number, and the
+    gradients of gain and bias (Wang et al. 2004, eq. 13; Zhao et al. 2017 for the use as a loss).
     """
     h, w = photo.shape[:2]
     g, b = (np.asarray(a, np.float64)[:, None, None] for a in (gain, bias))

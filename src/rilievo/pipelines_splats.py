@@ -1,0 +1,338 @@
+"""Placed photos to Gaussian splats: start, training in segments that survive a crash, held-out photos, files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rilievo import kernels
+from rilievo.chain import Chain
+from rilievo.codec import content_id
+from rilievo.errors import InputError
+from rilievo.placed import Placed, load_placed
+from rilievo.plan import Run
+from rilievo.plan_splats import PRESETS, SplatSettings, fit_time, splats_config
+from rilievo.project import Project
+from rilievo.splats_live import SplatViewer
+from rilievo.splats_quality import judge, mean_psnr, publish_splats
+from rilievo.stages import splats as stage
+from rilievo.stages.splat_photos import PhotoStack
+from rilievo.types import DepthMap, PointCloud, Splats, SplatState
+
+SEGMENTS, MIN_STEPS = 12, 250  # a crash costs at most a twelfth of the training, or so many steps
+
+
+@dataclass
+class Told:
+    """What a run learns on its way. scores: iteration, PSNR of held-out photos, number of Gaussians, now and then."""
+
+    seconds: float = 0.0
+    stopped: bool = False
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+
+def photos_to_splats(
+    source: Path | str,
+    house: Path | str | None = None,
+    *,
+    photos: Path | None = None,
+    masks: Path | None = None,
+    settings: SplatSettings = SplatSettings(),
+    run: Run = Run(),
+    say: Callable[[str], None] = lambda text: None,
+    live: Callable[[str], None] | None = None,
+) -> tuple[Project, dict[str, Any]]:
+    """Splats of a project folder, a COLMAP folder or a transforms.json, and what they are worth.
+
+    house: where to (default: the source, when it is a project folder). The project's name is then `splats`; its export
+    folder gets `splats.ply`, `splats.json` and held-out photos beside their renderings.
+    say: told a line now and then.  live: shows the training in the browser, told the address.
+    Returns the project and the summary that `splats.json` holds.
+
+    Raises InputError for unusable input, MissingError when an engine is wanted that cannot run, ResourceError when disk
+    or memory is short.
+    """
+    started = time.perf_counter()
+    kernels.set_num_threads(run.num_threads)
+    placed = load_placed(source, photos=photos, masks=masks, num_threads=kernels.native().num_threads())
+    if placed.project is not None and house is None:
+        project = placed.project
+    else:
+        project = Project(house or Path(f"{Path(source).resolve().stem or 'scene'}-splats"))
+    chain = Chain(project, kernels.native().num_threads(), run.progress)
+    if project is not placed.project:
+        chain.name(cameras=project.put(placed.scene))
+    summary = train_splats(chain, placed, settings, run, say=say, live=live, started=started)
+    return project, summary
+
+
+def train_splats(
+    chain: Chain,
+    placed: Placed,
+    settings: SplatSettings,
+    run: Run,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    live: Callable[[str], None] | None = None,
+    started: float | None = None,
+) -> dict[str, Any]:
+    """Trains (or finds) the splats of placed photos, names them, judges them and writes the files; the summary."""
+    started = time.perf_counter() if started is None else started
+    size = settings.size or PRESETS[settings.quality][0]
+    if size < 64:
+        raise InputError(f"photos of {size} px are too small to train on", "", "give --size 400 or more")
+    names = placed.scene.names
+    tested = placed.held_out if placed.held_out is not None else stage.held_out(names, settings.hold_out)
+    if settings.hold_out == 0:
+        tested = ()
+    trained = tuple(n for n in names if n not in set(tested))
+    if len(trained) < 2:
+        raise InputError(
+            f"{len(trained)} photos are left to train on",
+            f"{len(tested)} of {len(names)} are held out",
+            "use --hold-out 0",
+        )
+    origin = np.round(np.median(placed.scene.centers, axis=0), 3)
+    load = lambda name: placed.load_view(name, size)  # noqa: E731
+    stack = PhotoStack(trained, load, origin=origin, max_bytes=min(run.memory_mb * 0.5, 6000) * 2**20)
+    first = load(trained[0])
+    background = settings.background or ((1.0, 1.0, 1.0) if first.alpha is not None else (0.0, 0.0, 0.0))
+    config = splats_config(settings, background)
+    engine = choose_engine(settings.engine)
+    cloud, points, colors, kind = _start_from(placed, settings, trained)
+    cameras = [placed.scene.camera(placed.scene.names.index(n)) for n in trained]
+    poses = placed.scene.cam_from_world[[placed.scene.names.index(n) for n in trained]]
+    photo_ids = [placed.photo_ids[n] for n in trained]
+    inputs = [
+        content_id(size, kind, engine, list(trained), photo_ids, *cameras, poses, origin),
+        cloud or content_id(placed.scene.points, placed.scene.point_colors),
+    ]
+
+    def start() -> SplatState:
+        dense = None if cloud is None else _of_photos(chain.project.get(cloud), trained)
+        return stage.start_splats(stack, cloud=dense, points=points, colors=colors, config=config)
+
+    if run.max_seconds is not None:
+        begun = start()
+        left = run.max_seconds - (time.perf_counter() - started)
+        trial = PhotoStack(trained[: min(6, len(trained))], load, origin=origin)
+        for name in trial.names:
+            for level in range(config.levels + 1):
+                trial.get(name, level)
+        reserve = 0.04 * run.max_seconds + 1.0
+        config = fit_time(begun, trial, config, max(left - reserve, 1.0), fixed_cap=settings.max_splats is not None)
+    say(
+        f"{len(trained)} photos of {first.camera.width} x {first.camera.height} px to train on, {len(tested)} held out;"
+        f" {config.iterations} steps, at most {config.max_splats} splats, engine {engine}"
+    )
+    told = Told()
+    tests = PhotoStack(tested, load, origin=origin, max_bytes=min(run.memory_mb * 0.2, 2000) * 2**20)
+    viewer = None
+    if live is not None:
+        viewer = SplatViewer(placed, (*trained, *tested), set(tested), size, origin, config, started)
+        live(viewer.server.url)
+    try:
+        if found := chain.project.find("splats", config, inputs):
+            splats_id = found.output
+            told.seconds = _seconds_before(chain.project, splats_id)
+            chain.progress("splats", 1, 1, 1)
+        else:
+            splats_id = _train(chain, config, inputs, start, stack, tests, engine, placed, told, viewer)
+        chain.name(splats=splats_id)
+        splats: Splats = chain.project.get(splats_id)
+        summary = judge(chain, placed, tests, splats, size=size, config=config, engine=engine)
+        summary |= {
+            "seconds": round(told.seconds, 1),
+            "wall_seconds": round(time.perf_counter() - started, 1),
+            "stopped": told.stopped,
+            "history": told.scores,
+            "splats": splats_id,
+        }
+        publish_splats(chain, splats, summary, tests)
+        if viewer:
+            viewer.finished(splats, summary)
+    finally:
+        if viewer:
+            viewer.close()
+    return summary
+
+
+def choose_engine(wanted: str) -> str:
+    """ "cpu" or "gsplat". Raises MissingError when gsplat is wanted and cannot run."""
+    if wanted == "cpu":
+        return "cpu"
+    from rilievo.stages import splats_gsplat
+
+    return splats_gsplat.choose_engine(wanted)
+
+
+def _start_from(
+    placed: Placed, settings: SplatSettings, trained: Sequence[str]
+) -> tuple[str | None, np.ndarray | None, np.ndarray | None, str]:
+    """The cloud's id, points and colours that training starts from, and what was asked for."""
+    wanted = settings.start
+    if wanted == "cloud" and placed.cloud is None:
+        raise InputError(
+            "there is no dense cloud to start from", "", "run `rilievo build` first, or use --start points"
+        )
+    cloud = placed.cloud if wanted in ("auto", "cloud") else None
+    if cloud is None and wanted in ("auto", "points") and len(placed.scene.points):
+        return None, placed.scene.points, placed.scene.point_colors, wanted
+    if wanted == "points" and cloud is None:
+        raise InputError("there are no sparse points to start from", "", "use --start random")
+    return cloud, None, None, wanted
+
+
+def _of_photos(cloud: PointCloud, trained: Sequence[str]) -> PointCloud:
+    """The points that some photo in training saw: what only held-out photos saw would give them away."""
+    known = np.array([n in set(trained) for n in cloud.names])
+    seen = np.zeros(len(cloud.points), bool)
+    owner = np.repeat(np.arange(len(cloud.points)), np.diff(cloud.view_offsets))
+    seen[owner[known[cloud.view_index]]] = True
+    keep = np.flatnonzero(seen)
+    return replace(
+        cloud,
+        points=cloud.points[keep],
+        normals=cloud.normals[keep],
+        colors=cloud.colors[keep],
+        confidence=cloud.confidence[keep],
+        sigma=cloud.sigma[keep],
+        spacing=cloud.spacing[keep],
+        view_offsets=np.zeros(len(keep) + 1, np.int64),
+        view_index=np.zeros(0, np.int32),
+        inferred=None if cloud.inferred is None else cloud.inferred[keep],
+    )
+
+
+def _train(
+    chain: Chain,
+    config: stage.SplatsConfig,
+    inputs: Sequence[str],
+    start: Callable[[], SplatState],
+    stack: PhotoStack,
+    tests: PhotoStack,
+    engine: str,
+    placed: Placed,
+    told: Told,
+    viewer: SplatViewer | None,
+) -> str:
+    """Trains in segments, each a step of the ledger, so that a run that was killed goes on where the last one ended.
+    The last two states are kept while it runs, none afterwards. Returns the id of the finished splats."""
+    project = chain.project
+    total = config.iterations
+    segments = max(1, min(SEGMENTS, total // MIN_STEPS))
+    marks = [round(total * k / segments) for k in range(1, segments + 1)]
+    recipe = lambda mark: [*inputs, f"iteration {mark}"]  # noqa: E731
+    state: SplatState | None = None
+    kept: list[str] = []
+    done = 0
+    for mark in reversed(marks):
+        if found := project.find("splats training", config, recipe(mark)):
+            state, done, kept = project.get(found.output), mark, [found.output]
+            told.seconds = _seconds_before(project, found.output)
+            break
+    step: Callable[..., SplatState] = stage.train
+    if engine == "gsplat":
+        from rilievo.stages.splats_gsplat import train_gsplat
+
+        step = train_gsplat
+    depths = _depths(project, stack) if config.depth_weight or config.normal_weight else None
+    begun = time.perf_counter()
+    if state is None:
+        chain.progress("splats", 0, total)
+        state = start()
+        told.seconds += time.perf_counter() - begun
+    reused = done
+
+    def watch(iteration: int, rows: np.ndarray) -> bool:
+        chain.progress("splats", min(iteration, total - 1), total, reused)
+        return viewer.watch(iteration, rows) if viewer else True
+
+    for mark in (m for m in marks if m > done):
+        begun = time.perf_counter()
+        before = state
+        made = step(before, stack, mark, depths=depths, watch=watch, config=config)
+        told.seconds += time.perf_counter() - begun
+        state = made
+        if made.iteration < mark:
+            told.stopped = True
+            break
+        if mark < total:
+            output = project.run("splats training", config, recipe(mark), lambda made=made: made).output
+            _remember_seconds(project, output, told.seconds)
+            kept.append(output)
+            while len(kept) > 2:
+                _forget(project, kept.pop(0))
+        psnr = mean_psnr(stage.finish(state, config=config), tests, most=8)
+        score = None if np.isnan(psnr) else round(psnr, 3)
+        told.scores.append({"iteration": mark, "psnr": score, "num_splats": len(state.rows)})
+        if viewer:
+            viewer.psnr = psnr
+    splats = stage.finish(state, config=config)
+    if not len(splats.means):
+        raise InputError(
+            "nothing is left of the splats",
+            "all Gaussians became transparent: photos and cameras do not belong together, or masks hide everything",
+            "look at the cameras with `rilievo info`, and leave out --masks",
+        )
+    if told.stopped:  # ended by hand: a result of its own, not that of the recipe
+        output = project.put(splats)
+    else:
+        output = project.run("splats", config, inputs, lambda: splats).output
+    _remember_seconds(project, output, told.seconds)
+    content = project.read()
+    project.update(made_from={**content.get("made_from", {}), "splats": [output]})
+    for old in kept:
+        _forget(project, old)
+    chain.progress("splats", total, total, reused)
+    return output
+
+
+def _forget(project: Project, object_id: str) -> None:
+    project.object_path(object_id).unlink(missing_ok=True)
+
+
+def _remember_seconds(project: Project, object_id: str, seconds: float) -> None:
+    kept = dict(project.read().get("splat_seconds", {}))
+    kept = {k: v for k, v in kept.items() if project.has(k)}
+    project.update(splat_seconds={**kept, object_id: round(seconds, 2)})
+
+
+def _seconds_before(project: Project, object_id: str) -> float:
+    return float(project.read().get("splat_seconds", {}).get(object_id, 0.0))
+
+
+def _depths(project: Project, stack: PhotoStack) -> Callable[[str, int], DepthMap | None]:
+    """Known depth of the house's photos at the size that training asks for. Raises InputError where there is none."""
+    made = project.read().get("made_from", {})
+    ids = next((made[k] for k in ("depth filled", "depth checked") if made.get(k)), None)
+    if ids is None:
+        raise InputError("there are no depth maps to learn from", "", "run `rilievo build` on the photos first")
+    by_name: dict[str, str] = {}
+    for i in ids:
+        by_name[project.get(i).name] = i
+    kept: dict[tuple[str, int], DepthMap | None] = {}
+
+    def find(name: str, level: int) -> DepthMap | None:
+        import cv2
+
+        if (name, level) not in kept:
+            if len(kept) > 64:
+                kept.clear()
+            kept[name, level] = None
+            if name in by_name:
+                full: DepthMap = project.get(by_name[name])
+                size = stack.get(name, level).size
+                shrink = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST)  # noqa: E731
+                kept[name, level] = replace(
+                    full, depth=shrink(full.depth), normals=shrink(full.normals), confidence=shrink(full.confidence),
+                    sigma=shrink(full.sigma), inferred=None,
+                )  # fmt: skip
+        return kept[name, level]
+
+    return find
