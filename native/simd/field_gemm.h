@@ -36,7 +36,7 @@ RIL_INLINE void gemm_tile(int64_t num_k, const float* A, int64_t lda, const floa
   for (int m = 0; m < MR; ++m)
     for (int n = 0; n < NR; ++n) {
       F r = sum[m][n];
-      if (kFinish == Finish::relu) r = maximum(r, splat(0.0f));
+      if (kFinish == Finish::relu) r = maximum(splat(0.0f), r);  // NaN stays NaN
       if (kFinish == Finish::mask)
         r = select(load(mask + m * ldc + n * kLanes) > splat(0.0f), r, splat(0.0f));
       store(C + m * ldc + n * kLanes, r);

@@ -14,7 +14,7 @@ RIL_INLINE F as_float(I x) {
 
 // e^x to 2e-7 of its value for |x| <= 87 (the ends beyond), by x = k ln 2 + r and the Taylor series of e^r.
 RIL_INLINE F exponential(F x) {
-  x = minimum(maximum(x, splat(-87.0f)), splat(87.0f));
+  x = minimum(splat(87.0f), maximum(splat(-87.0f), x));  // NaN stays NaN
   const F scaled = x * splat(1.44269504f);
   const I k = truncate(scaled + select(scaled < splat(0.0f), splat(-0.5f), splat(0.5f)));
   const F whole = to_float(k);
@@ -42,7 +42,7 @@ void field_density_block(const FieldForward& field, const float* features, int64
   float logits[kLanes];
   for (int64_t i = 0; i < n; i += kLanes) {
     for (int l = 0; l < kLanes; ++l) logits[l] = out[(i + l) * kFieldOut];
-    store(density + i, exponential(minimum(maximum(load(logits), splat(-kMaxLogDensity)), splat(kMaxLogDensity))));
+    store(density + i, exponential(minimum(splat(kMaxLogDensity), maximum(splat(-kMaxLogDensity), load(logits)))));
   }
 }
 

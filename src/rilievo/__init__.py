@@ -10,16 +10,20 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rilievo.errors import RilievoError
     from rilievo.pipelines import photos_to_mesh
+    from rilievo.pipelines_field import photos_to_field
     from rilievo.pipelines_splats import photos_to_splats
     from rilievo.plan import BuildSettings, Run
+    from rilievo.plan_field import FieldSettings
     from rilievo.plan_splats import SplatSettings
     from rilievo.project import Project
 
 _NAMES = {
     "photos_to_mesh": "rilievo.pipelines",
     "photos_to_splats": "rilievo.pipelines_splats",
+    "photos_to_field": "rilievo.pipelines_field",
     "BuildSettings": "rilievo.plan",
     "SplatSettings": "rilievo.plan_splats",
+    "FieldSettings": "rilievo.plan_field",
     "Run": "rilievo.plan",
     "Project": "rilievo.project",
     "RilievoError": "rilievo.errors",
@@ -27,11 +31,13 @@ _NAMES = {
 
 __all__ = [
     "BuildSettings",
+    "FieldSettings",
     "Project",
     "RilievoError",
     "Run",
     "SplatSettings",
     "__version__",
+    "photos_to_field",
     "photos_to_mesh",
     "photos_to_splats",
 ]

@@ -93,7 +93,7 @@ def fit_time(
 
 
 def _grown(state: SplatState, number: int) -> SplatState:
-    """So many Gaussians for a trial: the start's, split again and again, and so much smaller that they cover as much."""
+    """So many Gaussians for a trial: the start's, split again and again, so small that they cover as much."""
     rows = np.array(state.rows)
     while len(rows) < number:
         chosen = np.arange(min(len(rows), number - len(rows)))

@@ -33,13 +33,13 @@ class FieldConfig:
     """How a radiance field is trained."""
 
     version: ClassVar[int] = 1
-    iterations: int = 3000
+    iterations: int = 6000
     """steps of training"""
-    samples: int = 1 << 16
+    samples: int = 1 << 15
     """samples along rays that a step looks at, about"""
     levels: int = 8
     """levels of the hash encoding: 4, 8, 12 or 16"""
-    table_bits: int = 16
+    table_bits: int = 17
     """logarithm of the rows a level may have"""
     coarsest: int = 16
     """cells across of the coarsest level"""
@@ -49,13 +49,13 @@ class FieldConfig:
     """width of the density network, a multiple of 16"""
     color_width: int = 32
     """width of the colour network, a multiple of 16"""
-    steps: int = 1024
+    steps: int = 512
     """places along the scene's diagonal where a ray may be sampled"""
     grid: int = 128
     """cells across of the grid that says where the field is empty, a multiple of 8"""
     rate: float = 1e-2
     """learning rate"""
-    last_rate: float = 0.03
+    last_rate: float = 0.1
     """learning rate at the end, as a share of `rate`"""
     huber: float = 0.1
     """colour errors beyond this count linearly (0: squares everywhere)"""
@@ -63,7 +63,7 @@ class FieldConfig:
     """weight of a loss that draws a ray's density together (Barron et al. 2022, eq. 15)"""
     opacity: float = 0.0
     """weight of a loss that makes rays opaque or empty"""
-    min_weight: float = 1e-4
+    min_weight: float = 1e-3
     """samples that add less than this to their pixel are left out"""
     update_every: int = 16
     """steps between looks at which cells are empty"""
@@ -149,7 +149,10 @@ def _first_weights(rng: np.random.Generator, config: FieldConfig) -> np.ndarray:
 
 
 class Trainer:
-    """A state's arrays while they change."""
+    """A state's arrays while they change.
+
+    loss: of the last step.  kept: samples that took part in colour and gradient, so far.
+    """
 
     def __init__(self, state: FieldState, photos: PhotoSet, config: FieldConfig) -> None:
         self.state, self.photos, self.config = state, photos, config
@@ -168,6 +171,7 @@ class Trainer:
         self.kept = 0
 
     def step(self) -> None:
+        """One step: rays, gradients, optimiser, and the number of rays for the next."""
         c, f, p = self.config, self.state.field, self.photos
         if self.iteration % c.update_every == 0:
             self.update_occupancy()
@@ -181,6 +185,12 @@ class Trainer:
             c.opacity, c.min_weight, self.table_gradients, self.weight_gradients,
         )  # fmt: skip
         self.loss = float(losses.sum(dtype=np.float64))
+        if not np.isfinite(self.loss):
+            raise InputError(
+                f"training broke down in step {self.iteration}",
+                "the loss is no longer a number",
+                "use a smaller learning rate, or look whether the cameras are right",
+            )
         rate = learning_rate(self.iteration, c)
         kernels.field_adam(
             self.table.reshape(-1), self.table_gradients.reshape(-1), self.moments[0].reshape(-1),
@@ -200,7 +210,7 @@ class Trainer:
         """Looks at a part of the cells again: a cell keeps the larger of what it had, less a twentieth, and what it has
         at a place drawn in it (Mueller et al. 2022, appendix E.2)."""
         f, grid = self.state.field, self.config.grid
-        count = min(len(self.open), 1 << int(__import__("os").environ.get("OCC", "16")))
+        count = min(len(self.open), 1 << 16)
         rng = np.random.default_rng([self.config.seed, 0x0CC, self.iteration])
         begin = (self.iteration // self.config.update_every * count) % len(self.open)
         which = (begin + np.arange(count)) % len(self.open)
@@ -209,15 +219,16 @@ class Trainer:
         u = ((corner + rng.random((count, 3))) / grid).astype(np.float32)
         now = kernels.field_density(f.levels, f.density_width, f.color_width, self.table, self.weights, u)
         flat = self.density.reshape(-1)
-        flat[cells] = np.maximum(np.float32(float(__import__("os").environ.get("DEC", "0.95"))) * flat[cells], now)
+        flat[cells] = np.maximum(np.float32(0.95) * flat[cells], now)
         known = flat[self.open]
         thick = known * self.spacing
-        limit = min(float(__import__("os").environ.get("LIM", "0.01")), float(thick.mean(dtype=np.float64)))
+        limit = min(0.01, float(thick.mean(dtype=np.float64)))
         full = np.zeros(grid**3, bool)
         full[self.open] = thick >= np.float32(limit)
         self.occupancy = np.packbits(full.reshape(grid, grid, grid), axis=-1, bitorder="little")
 
     def result(self) -> FieldState:
+        """The state now; the trainer must not go on after it."""
         return FieldState(
             field=replace(self.state.field, table=self.table, weights=self.weights, occupancy=self.occupancy),
             table_mean=self.moments[0],
@@ -251,20 +262,29 @@ def learning_rate(iteration: int, config: FieldConfig) -> float:
 
 def train_segment(
     state: FieldState,
-    views: Sequence[View],
+    views: Sequence[View] | PhotoSet,
     until_iteration: int,
     *,
     config: FieldConfig,
-    progress: Callable[[int], None] | None = None,
+    watch: Callable[[Trainer], bool] | None = None,
 ) -> FieldState:
-    """The state after `until_iteration` steps (those it has included)."""
-    region = Region(state.field.center, state.field.radius, state.field.unbounded)
-    trainer = Trainer(state, pack_photos(views, region), config)
+    """The state after `until_iteration` steps, those it has included; cut anywhere, the end has the same bytes.
+
+    views: the photos of `start_field`, or what `pack_photos` made of them.  watch: called after each step; False ends the
+    segment there. Raises InputError when the loss is no longer a number.
+    """
+    photos = views if isinstance(views, PhotoSet) else pack_photos(views, region_of(state.field))
+    trainer = Trainer(state, photos, config)
     while trainer.iteration < until_iteration:
         trainer.step()
-        if progress is not None:
-            progress(trainer.iteration)
+        if watch is not None and not watch(trainer):
+            break
     return trainer.result()
+
+
+def region_of(field: Field) -> Region:
+    """The place of a field's scene."""
+    return Region(field.center, field.radius, field.unbounded)
 
 
 def finish(state: FieldState) -> Field:

@@ -62,8 +62,9 @@ def find_region(views: Sequence[View], points: np.ndarray | None = None) -> Regi
     away = np.linalg.norm(centers - focus, axis=1)
     if all(v.alpha is not None for v in views):
         half = float(away.max())
+        silhouettes = [_silhouette(v) for v in views]
         for _ in range(3):
-            cells = open_cells(views, Region(focus, half, False), 64)
+            cells = open_cells(views, Region(focus, half, False), 64, silhouettes)
             if not cells.any():
                 raise InputError(
                     "the photos agree on no object",
@@ -98,10 +99,23 @@ def _shrunk(opaque: np.ndarray, step: int) -> np.ndarray:
     return padded.reshape(padded.shape[0] // step, step, -1, step).any((1, 3))
 
 
-def _rules_out(view: View, points: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For points (n, 3): whether nothing within `size` (n) of them is opaque in the photo; whether the photo shows them."""
+def _silhouette(view: View) -> tuple[np.ndarray, int] | None:
+    """How far it is to the nearest pixel that is not transparent, in blocks of some pixels: (distances, pixels a block)."""
     import cv2
 
+    if view.alpha is None:
+        return None
+    step = max(1, max(view.camera.width, view.camera.height) // 256)
+    opaque = _shrunk(view.alpha > 0, step)
+    if not opaque.any():
+        return np.full(opaque.shape, 1e9, np.float32), step
+    return cv2.distanceTransform((~opaque).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), step
+
+
+def _rules_out(
+    view: View, silhouette: tuple[np.ndarray, int] | None, points: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For points (n, 3): whether nothing within `size` (n) of them is opaque in the photo; whether the photo shows them."""
     camera = view.camera
     R, t = view.cam_from_world[:, :3].astype(np.float32), view.cam_from_world[:, 3].astype(np.float32)
     p = points @ R.T + t
@@ -112,18 +126,21 @@ def _rules_out(view: View, points: np.ndarray, size: np.ndarray) -> tuple[np.nda
     front = p[:, 2] > size
     near = (p[:, 2] > -size) & ~front  # around the camera: anything may be
     shown = (front & (x > -reach) & (y > -reach) & (x < camera.width + reach) & (y < camera.height + reach)) | near
-    if view.alpha is None:
+    if silhouette is None:
         return np.zeros(len(points), bool), shown
-    step = max(1, max(camera.width, camera.height) // 256)
-    opaque = _shrunk(view.alpha > 0, step)
-    if opaque.any():
-        clear = cv2.distanceTransform((~opaque).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    else:
-        clear = np.full(opaque.shape, 1e9, np.float32)
-    column = np.clip(x / step, 0, opaque.shape[1] - 1).astype(np.int32)
-    row = np.clip(y / step, 0, opaque.shape[0] - 1).astype(np.int32)
+    clear, step = silhouette
+    column = np.clip(x / step, 0, clear.shape[1] - 1).astype(np.int32)
+    row = np.clip(y / step, 0, clear.shape[0] - 1).astype(np.int32)
     inside = front & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
     return inside & (clear[row, column] * step > reach + 2 * step), shown
+
+
+def squeeze(points: np.ndarray, unbounded: bool) -> np.ndarray:
+    """Where in [0, 1]^3 points (n, 3) in radii are looked up: see native/field.h."""
+    if not unbounded:
+        return points / 2 + 0.5
+    r = np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1)
+    return points * ((2 - 1 / r) / r) / 4 + 0.5
 
 
 def expand(u: np.ndarray, unbounded: bool) -> np.ndarray:
@@ -136,11 +153,14 @@ def expand(u: np.ndarray, unbounded: bool) -> np.ndarray:
     return np.where(r <= 1, q, q / np.maximum(r, 1e-9) / (2 - far))
 
 
-def open_cells(views: Sequence[View], region: Region, size: int) -> np.ndarray:
+def open_cells(
+    views: Sequence[View], region: Region, size: int, silhouettes: Sequence[tuple[np.ndarray, int] | None] | None = None
+) -> np.ndarray:
     """The cells of the occupancy grid that may hold something, bool (size, size, size) [z, y, x].
 
     Ruled out is what a silhouette (alpha) cuts away, and what too few photos show: less than half of them around an object
     before transparent background, else less than two."""
+    silhouettes = silhouettes or [_silhouette(v) for v in views]
     least = max(2, len(views) // 2) if not region.unbounded else min(2, len(views))
     step = size
     while step > 16 and step % 2 == 0:
@@ -154,9 +174,9 @@ def open_cells(views: Sequence[View], region: Region, size: int) -> np.ndarray:
         reach = (np.sqrt(3) / 2 * width * region.radius).astype(np.float32)
         world = (points * region.radius + region.center).astype(np.float32)
         good, seen = np.ones(len(at), bool), np.zeros(len(at), np.int32)
-        for view in views:
+        for view, silhouette in zip(views, silhouettes):
             left = np.flatnonzero(good)
-            empty, shown = _rules_out(view, world[left], reach[left])
+            empty, shown = _rules_out(view, silhouette, world[left], reach[left])
             good[left] = ~empty
             seen[left] += shown
         keep = np.zeros(step**3, bool)
