@@ -6,11 +6,18 @@ import numpy as np
 
 from rilievo import geometry
 from rilievo.stages.splat_photos import PhotoStack
+from rilievo.stages.splats import SplatsConfig
 from rilievo.stages.splats_render import SplatRenderer
 from rilievo.types import Camera, Splats, View
 
 WIDTH, HEIGHT = 72, 64
 CAMERA = Camera.pinhole(WIDTH, HEIGHT, np.array([[95.0, 0, WIDTH / 2], [0, 95.0, HEIGHT / 2], [0, 0, 1]]))
+
+# Rates are written out: the bounds below are for these, whatever the defaults become.
+CONFIG = SplatsConfig(
+    iterations=240, max_splats=500, levels=1, grow_every=20, degree=1, full_from=0.4, grow_until=0.6, dssim=0.2,
+    filter_3d=0.03, mean_rate=3e-4, scale_rate=1e-2, turn_rate=1e-3, opacity_rate=5e-2, color_rate=5e-3,
+)  # fmt: skip
 
 
 def truth(n: int = 150, seed: int = 0) -> Splats:

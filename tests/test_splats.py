@@ -16,11 +16,10 @@ from rilievo.stages.splat_photos import PhotoStack, sized
 from rilievo.stages.splat_rows import LOGIT, MEAN, SCALE, rows_of, splats_of
 from rilievo.stages.splats import SplatsConfig
 from rilievo.stages.splats_render import SplatRenderer, render_splats
-from rilievo.types import Camera, DepthMap, SplatState, View
+from rilievo.types import Camera, SplatState, View
 from splat_scenes import covariances, random_splats
-from splat_training_scenes import CAMERA, HEIGHT, WIDTH, points_near, stack_of, truth, views_of
+from splat_training_scenes import CAMERA, CONFIG, HEIGHT, WIDTH, points_near, stack_of, truth, views_of
 
-CONFIG = SplatsConfig(iterations=240, max_splats=500, levels=1, grow_every=20, degree=1)
 BALL = truth()
 POINTS, COLORS = points_near(BALL)
 
@@ -204,63 +203,6 @@ def test_trusted_blocks():
     lone[4, 5] = 0.4
     assert (splats.trusted(lone) == 1).all()  # an edge may be off in a single block
     assert (splats.trusted(np.zeros((1, 1), np.float32)) == 1).all()
-
-
-# --- known depth: a wall of one colour, of which photos alone say nothing -------------------------------------------
-
-
-WALL = Camera.pinhole(64, 48, np.array([[60.0, 0, 32], [0, 60.0, 24], [0, 0, 1]]))
-
-
-def wall_views() -> list[View]:
-    pixels = np.full((48, 64, 3), (200, 120, 60), np.uint8)
-    eyes = [(x, y, 0.0) for x in (-0.4, 0, 0.4) for y in (-0.3, 0.3)]
-    placed = [geometry.look_at(np.array(e), np.array([0, 0, 2.0]), up=(0.0, -1.0, 0.0)) for e in eyes]
-    return [View(f"{k}.png", pixels, WALL, p) for k, p in enumerate(placed)]
-
-
-def wall_depth(view: View, level: int) -> DepthMap:
-    """Depth and normals of the wall z = 2."""
-    photo = sized(view, level, np.zeros(3))
-    w, h = photo.size
-    x, y = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
-    fx, fy, cx, cy = photo.camera
-    R, t = view.cam_from_world[:, :3], view.cam_from_world[:, 3]
-    rays = np.stack([(x - cx) / fx, (y - cy) / fy, np.ones_like(x)], -1)
-    depth = ((2 - (-R.T @ t)[2]) / (rays @ R)[..., 2]).astype(np.float32)
-    depth[:3] = np.nan  # not known everywhere
-    normals = np.broadcast_to(R @ [0, 0, -1], (h, w, 3)).astype(np.float32)
-    normals = np.where(np.isnan(depth)[..., None], np.nan, normals).astype(np.float32)
-    blank = np.ones((h, w), np.float32)
-    return DepthMap(view.name, photo.pinhole(), view.cam_from_world, depth, normals, blank, blank)
-
-
-@pytest.mark.parametrize(("depth_weight", "normal_weight"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.3)])
-def test_known_depth_and_normals_pull(depth_weight, normal_weight):
-    rng = np.random.default_rng(2)
-    views = wall_views()
-    by_name = {v.name: v for v in views}
-    stack = stack_of(views)
-    points = np.stack([rng.uniform(-1.6, 1.6, 400), rng.uniform(-1.3, 1.3, 400), 2 + 0.15 * rng.normal(size=400)], 1)
-    colors = np.tile(np.array([[200, 120, 60]], np.uint8), (400, 1))
-    config = replace(CONFIG, iterations=300, max_splats=400, num_far=0, degree=0, mean_rate=1e-3)
-    config = replace(config, depth_weight=depth_weight, normal_weight=normal_weight)
-    begun = splats.start_splats(stack, points=points, colors=colors, config=config)
-    known = {(v.name, level): wall_depth(v, level) for v in views for level in (0, 1)}
-    ended = splats.train(begun, stack, 300, depths=lambda name, level: known[name, level], config=config)
-    made = splats.finish(ended, config=config)
-    off, upright = [], []
-    for name, view in by_name.items():
-        frame = SplatRenderer(made).draw(view.camera, view.cam_from_world, channels=7)
-        light = 1 - frame.transmittance
-        z = frame.features[3] / np.maximum(light, 1e-6)
-        off.append(np.nanmean(np.abs(z / known[name, 0].depth - 1)))
-        normal = np.nan_to_num(known[name, 0].normals).transpose(2, 0, 1)
-        upright.append((frame.features[4:7] * normal).sum(0)[3:].mean())
-    error, alike = float(np.mean(off)), float(np.mean(upright))
-    # Measured: 0.19 and 0.57 from photos alone, 0.002 and 0.54 with depth, 0.026 and 0.85 with normals too.
-    assert error < (0.04 if normal_weight else 0.006) if depth_weight else error > 0.1, error
-    assert alike > 0.78 if normal_weight else alike < 0.65, alike
 
 
 # --- the parts ------------------------------------------------------------------------------------------------------
