@@ -1,5 +1,5 @@
-"""gsplat without a graphics card, for tests: its own plain PyTorch formulas of projection and harmonics, and compositing
-of all Gaussians with all pixels, with the thresholds that its CUDA kernels have. Slow, for small pictures."""
+"""gsplat without a graphics card, for tests: its own plain PyTorch formulas of projection and harmonics, and
+compositing of all Gaussians with all pixels, with the thresholds that its CUDA kernels have. For small pictures."""
 
 from __future__ import annotations
 
