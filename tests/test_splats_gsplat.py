@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import plain_gsplat
 from rilievo import kernels
 from rilievo.errors import MissingError
 from rilievo.kernels.reference.splats_train import photo_loss as twin
@@ -21,10 +22,20 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # torch's and gsplat's own
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
 
-@pytest.fixture(scope="module")
-def cuda() -> None:
-    if (reason := splats_gsplat.available()) is not None:
-        pytest.skip(reason)
+@pytest.fixture(params=["cuda", "plain"])
+def device(request, monkeypatch) -> str:
+    """Where gsplat runs: on a CUDA device; and in plain PyTorch, by gsplat's own formulas."""
+    if request.param == "cuda":
+        if (reason := splats_gsplat.available()) is not None:
+            pytest.skip(reason)
+        return "cuda"
+    torch, gsplat = pytest.importorskip("torch"), pytest.importorskip("gsplat")
+    torch.set_num_threads(1)  # small pictures: threads would only wait for each other
+    monkeypatch.setattr(splats_gsplat, "available", lambda: None)
+    monkeypatch.setattr(splats_gsplat, "_room", lambda: (torch.device("cpu"), 1e9))
+    monkeypatch.setattr(gsplat, "rasterization", plain_gsplat.rasterization)
+    monkeypatch.setattr(gsplat, "spherical_harmonics", plain_gsplat.spherical_harmonics)
+    return "cpu"
 
 
 def random_rows(n: int, seed: int = 1) -> np.ndarray:
@@ -151,7 +162,7 @@ def test_loss_in_torch_equals_the_twin(case):
 
 
 @pytest.mark.parametrize("antialiased", [True, False])
-def test_pictures_of_gsplat_are_ours(cuda, antialiased):
+def test_pictures_of_gsplat_are_ours(device, antialiased):
     """A foreign judge of our conventions: quaternions, signs of the harmonics, centres of pixels, both filters."""
     import torch
 
@@ -166,9 +177,9 @@ def test_pictures_of_gsplat_are_ours(cuda, antialiased):
         )
         with torch.no_grad():
             features, light, _ = splats_gsplat.draw(
-                torch.tensor(rows, device="cuda"),
-                splat_torch.photo_to("cuda", photo),
-                torch.tensor(background, device="cuda"),
+                torch.tensor(rows, device=device),
+                splat_torch.photo_to(device, photo),
+                torch.tensor(background, device=device),
                 near=0.04,
                 degree=3,
                 channels=7,
@@ -190,7 +201,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_step_changes_what_ours_changes(cuda, name):
+def test_a_step_changes_what_ours_changes(device, name):
     stack = random_stack()
     start = replace(state_of(random_rows(400), stack), iteration=120)
     config = splats.SplatsConfig(iterations=130, levels=0, grow_every=60, **OPTIONS[name])
@@ -207,19 +218,19 @@ def test_a_step_changes_what_ours_changes(cuda, name):
     np.testing.assert_allclose(theirs.exposure, ours.exposure, atol=2e-4)
 
 
-def test_a_short_training_goes_where_ours_goes(cuda):
-    stack = random_stack(cut_out=False)
-    start = state_of(random_rows(300), stack)
-    config = splats.SplatsConfig(iterations=300, max_splats=900, grow_every=50, levels=1)
+def test_a_short_training_goes_where_ours_goes(device):
+    stack = random_stack(w=48, h=40, cut_out=False)
+    start = state_of(random_rows(150), stack)
+    config = splats.SplatsConfig(iterations=60, max_splats=300, grow_every=10, levels=1)
     seen = []
 
     def watch(iteration: int, rows: np.ndarray) -> bool:
         seen.append(iteration)
-        return iteration < 200
+        return iteration < 40
 
-    ours = splats.train(start, stack, 200, config=config)
-    theirs = splats_gsplat.train_gsplat(start, stack, 300, watch=watch, config=config)
-    assert seen == list(range(1, 201)) and theirs.iteration == 200
+    ours = splats.train(start, stack, 40, config=config)
+    theirs = splats_gsplat.train_gsplat(start, stack, 60, watch=watch, config=config)
+    assert seen == list(range(1, 41)) and theirs.iteration == 40
     assert abs(len(theirs.rows) / len(ours.rows) - 1) < 0.02
 
     def error(state: SplatState) -> float:
@@ -232,14 +243,14 @@ def test_a_short_training_goes_where_ours_goes(cuda):
             total += float(((drawn.features - p.pixels.transpose(2, 0, 1) / 255) ** 2).mean())
         return total
 
-    assert error(theirs) < 0.5 * error(start)
+    assert error(theirs) < 0.9 * error(start)
     assert abs(10 * np.log10(error(theirs) / error(ours))) < 0.3
     assert all(np.isfinite(a).all() for a in (theirs.rows, theirs.first, theirs.second))
     # Where one engine stops the other goes on.
-    assert splats.train(theirs, stack, 210, config=config).iteration == 210
+    assert splats.train(theirs, stack, 45, config=config).iteration == 45
 
 
-def test_nothing_to_draw(cuda):
+def test_nothing_to_draw(device):
     stack = random_stack()
     rows = random_rows(3)
     rows[:, 2] = -100.0  # behind some cameras, far from others

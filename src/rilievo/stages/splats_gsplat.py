@@ -204,6 +204,13 @@ class _Device:
         return self.photos[key]
 
 
+def _room() -> tuple[Any, float]:
+    """The device, and how many bytes of photos it may hold."""
+    import torch
+
+    return torch.device("cuda"), 0.4 * torch.cuda.mem_get_info()[0]
+
+
 def _train(
     state: SplatState,
     stack: PhotoStack,
@@ -214,13 +221,13 @@ def _train(
 ) -> SplatState:
     import torch
 
-    device = torch.device("cuda")
+    device, max_bytes = _room()
     put = lambda a: torch.as_tensor(np.array(a), device=device)  # noqa: E731
     steps = np.arange(1, splats.NUM_BIAS + 1)
     bias = np.stack([1 / (1 - beta**steps) for beta in splats.BETAS]).astype(np.float32)
     on = _Device(
         *(put(a) for a in (state.rows, state.first, state.second, state.score, bias)),
-        max_bytes=0.4 * torch.cuda.mem_get_info()[0],
+        max_bytes=max_bytes,
     )
     exposure, shown, reached = np.array(state.exposure), state.rows, state.iteration
     order, epoch = np.zeros(0, int), -1
