@@ -8,9 +8,11 @@
 
 Protocol: `chair`, the 50 training photos that are there (transforms_train.json), 800 x 800, judged on the 10 of
 transforms_val.json before white: mean PSNR and SSIM of 8 bit pictures. A budget is that of the command: reading the
-photos, choosing the number of steps, training, judging and writing are all within it; `training` is the part that trains.
+photos, choosing the number of steps, training, judging and writing are all within it; `training` is the part that
+trains.
 
-Speed: medians of 60 steps after 400 at the command's settings: microseconds of wall time a marched sample for rays, and for
+Speed: medians of 60 steps after 400 at the command's settings: microseconds of wall time a marched sample for rays,
+and for
 forward and backward (encoding, networks, compositing, gradients of table and weights), and for the optimiser (Adam over
 what was touched); and the CPU time of the same, halved.
 """

@@ -26,8 +26,8 @@ MAX_SHOWN = 6  # held-out photos that are put beside their renderings
 def judge(
     chain: Chain, placed: Placed, tested: Sequence[str], field: Field, *, size: int, config: FieldConfig
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """PSNR and SSIM of each held-out photo, their means, and how the field was made; and pictures, photo left, rendering
-    right, of some. Photos with transparency are compared before the field's background."""
+    """PSNR and SSIM of each held-out photo, their means, and how the field was made; and pictures, photo left,
+    rendering right, of some. Photos with transparency are compared before the field's background."""
     rows: list[dict[str, Any]] = []
     pictures: dict[str, np.ndarray] = {}
     for k, name in enumerate(tested):
@@ -66,7 +66,8 @@ def judge(
 def write_field(path: Path, field: Field) -> None:
     """A NumPy archive with the arrays and numbers of `types.Field`, by their names; same field, same bytes."""
     with replacing(path) as file:
-        np.savez(file, **{f.name: np.asarray(getattr(field, f.name)) for f in fields(field)})
+        arrays: dict[str, Any] = {f.name: np.asarray(getattr(field, f.name)) for f in fields(field)}
+        np.savez(file, **arrays)
 
 
 def publish_field(

@@ -16,7 +16,8 @@ class FieldSettings:
     """What may change the field of `photos_to_field`; None: by quality, or as the photos are.
 
     size: longer side of the photos, px.  background: colour 0..1 behind everything (None: white behind photos with
-    transparency, else black).  hold_out: every so many photos one is kept for judging (0: none).  mesh: make a mesh too.
+    transparency, else black).  hold_out: every so many photos one is kept for judging (0: none).  mesh: make a mesh
+    too.
     """
 
     quality: str = "normal"
@@ -48,8 +49,8 @@ def field_config(settings: FieldSettings, background: tuple[float, float, float]
 
 
 def fit_time(start: FieldState, photos: PhotoSet, config: FieldConfig, seconds: float) -> FieldConfig:
-    """The same settings with the number of steps that is expected to take so long, found by taking some. A run with this
-    number repeats the result whatever the time it takes."""
+    """The same settings with the number of steps that is expected to take so long, found by taking some. A run with
+    this number repeats the result whatever the time it takes."""
     begun = time.perf_counter()
     trainer = Trainer(start, photos, replace(config, iterations=10**6))
     times = []

@@ -388,8 +388,8 @@ class Field(_Value):
     """A radiance field: density and view-dependent colour of every point (Mueller et al. 2022).
 
     A point p = (world - center) / radius is looked up at u = p / 2 + 1/2 (the cube of half width `radius` is the
-    scene) or, when `unbounded`, at u = contract(p) / 4 + 1/2 (Barron et al. 2022, eq. 10). Density is per `radius`: light falls
-    by exp(-density * length / radius).
+    scene) or, when `unbounded`, at u = contract(p) / 4 + 1/2 (Barron et al. 2022, eq. 10). Density is per `radius`:
+    light falls by exp(-density * length / radius).
 
     table: rows of features, level by level.  levels: cells across, first row, number of rows, 1 where rows are hashed.
     weights: of the density network (4 l, density_width, 16) and the colour network (32, color_width, color_width, 16),

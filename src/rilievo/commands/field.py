@@ -26,8 +26,8 @@ def field(
 ) -> int:
     """A radiance field of photos whose cameras are known: density and colour of every point (Instant-NGP on the CPU).
 
-    Photos that are transparent around an object give a bounded field of it, others an unbounded one. The same command again
-    goes on where a run was killed, and does nothing when all is there.
+    Photos that are transparent around an object give a bounded field of it, others an unbounded one. The same command
+    again goes on where a run was killed, and does nothing when all is there.
 
     Args:
         source: a project folder of `rilievo build`, a COLMAP folder, or a transforms.json (nerfstudio, instant-ngp,

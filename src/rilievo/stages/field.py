@@ -270,8 +270,8 @@ def train_segment(
 ) -> FieldState:
     """The state after `until_iteration` steps, those it has included; cut anywhere, the end has the same bytes.
 
-    views: the photos of `start_field`, or what `pack_photos` made of them.  watch: called after each step; False ends the
-    segment there. Raises InputError when the loss is no longer a number.
+    views: the photos of `start_field`, or what `pack_photos` made of them.  watch: called after each step; False ends
+    the segment there. Raises InputError when the loss is no longer a number.
     """
     photos = views if isinstance(views, PhotoSet) else pack_photos(views, region_of(state.field))
     trainer = Trainer(state, photos, config)

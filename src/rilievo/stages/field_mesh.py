@@ -62,12 +62,13 @@ def mesh_field(field: Field, *, config: FieldMeshConfig = FieldMeshConfig()) -> 
 
 
 def _log_densities(field: Field, config: FieldMeshConfig) -> np.ndarray:
-    """Logarithm of density over the level, float32 (n, n, n) [z, y, x], clipped; a bounded scene is closed by its cube."""
+    """Logarithm of density over the level, float32 (n, n, n) [z, y, x], clipped; a bounded scene is closed by its
+    cube."""
     from scipy.ndimage import binary_dilation
 
     n, grid = config.resolution + 1, field.occupancy.shape[0]
     full = np.unpackbits(field.occupancy, axis=-1, bitorder="little").astype(bool)
-    full = binary_dilation(full, np.ones((3, 3, 3), bool))  # a surface may lie at the edge of a cell
+    full = np.asarray(binary_dilation(full, np.ones((3, 3, 3), bool)))  # a surface may lie at the edge of a cell
     axis = np.linspace(-1, 1, n)
     values = np.full((n, n, n), -SPREAD, np.float32)
     y, x = np.meshgrid(axis, axis, indexing="ij")

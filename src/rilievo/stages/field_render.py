@@ -49,8 +49,8 @@ def render_field(
     *,
     background: tuple[float, float, float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The picture uint8 (h, w, 3) and depth float32 (h, w) (z in the camera, where half of the light is stopped; NaN where
-    less is) of a PINHOLE camera. background: 0..1 (default: the field's). Raises ValueError when the camera has
+    """The picture uint8 (h, w, 3) and depth float32 (h, w) (z in the camera, where half of the light is stopped; NaN
+    where less is) of a PINHOLE camera. background: 0..1 (default: the field's). Raises ValueError when the camera has
     distortion."""
     origin, directions = camera_rays(field, camera, cam_from_world)
     pixels = np.empty((camera.height, camera.width, 3), np.uint8)
@@ -84,8 +84,8 @@ def field_normals(field: Field, points: np.ndarray, step: float = 0.005) -> np.n
 
 
 def render_normals(field: Field, camera: Camera, cam_from_world: np.ndarray) -> np.ndarray:
-    """Unit normals in camera axes float32 (h, w, 3) of what `render_field` shows, facing the camera; NaN where it has no
-    depth."""
+    """Unit normals in camera axes float32 (h, w, 3) of what `render_field` shows, facing the camera; NaN where it has
+    no depth."""
     _, depth = render_field(field, camera, cam_from_world)
     y, x = np.nonzero(np.isfinite(depth))
     z = depth[y, x].astype(np.float64)

@@ -54,8 +54,8 @@ def find_region(views: Sequence[View], points: np.ndarray | None = None) -> Regi
     """Where the scene is.
 
     Photos that are transparent around an object (alpha) bound it: the cube around all that no silhouette rules out.
-    Otherwise the scene is unbounded: its sphere lies around what the cameras look at (with `points`, float64 (p, 3): around
-    those that are near that) and holds the cameras where they stand around it.
+    Otherwise the scene is unbounded: its sphere lies around what the cameras look at (with `points`, float64 (p, 3):
+    around those that are near that) and holds the cameras where they stand around it.
     """
     centers, axes = centers_and_axes(views)
     focus = focus_point(centers, axes)
@@ -96,11 +96,12 @@ def _shrunk(opaque: np.ndarray, step: int) -> np.ndarray:
     h, w = opaque.shape
     padded = np.zeros((-(-h // step) * step, -(-w // step) * step), bool)
     padded[:h, :w] = opaque
-    return padded.reshape(padded.shape[0] // step, step, -1, step).any((1, 3))
+    return np.asarray(padded.reshape(padded.shape[0] // step, step, -1, step).any((1, 3)))
 
 
 def _silhouette(view: View) -> tuple[np.ndarray, int] | None:
-    """How far it is to the nearest pixel that is not transparent, in blocks of some pixels: (distances, pixels a block)."""
+    """How far it is to the nearest pixel that is not transparent, in blocks of some pixels: (distances, pixels a
+    block)."""
     import cv2
 
     if view.alpha is None:
@@ -115,7 +116,8 @@ def _silhouette(view: View) -> tuple[np.ndarray, int] | None:
 def _rules_out(
     view: View, silhouette: tuple[np.ndarray, int] | None, points: np.ndarray, size: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For points (n, 3): whether nothing within `size` (n) of them is opaque in the photo; whether the photo shows them."""
+    """For points (n, 3): whether nothing within `size` (n) of them is opaque in the photo; whether the photo shows
+    them."""
     camera = view.camera
     R, t = view.cam_from_world[:, :3].astype(np.float32), view.cam_from_world[:, 3].astype(np.float32)
     p = points @ R.T + t
@@ -158,8 +160,8 @@ def open_cells(
 ) -> np.ndarray:
     """The cells of the occupancy grid that may hold something, bool (size, size, size) [z, y, x].
 
-    Ruled out is what a silhouette (alpha) cuts away, and what too few photos show: less than half of them around an object
-    before transparent background, else less than two."""
+    Ruled out is what a silhouette (alpha) cuts away, and what too few photos show: less than half of them around an
+    object before transparent background, else less than two."""
     silhouettes = silhouettes or [_silhouette(v) for v in views]
     least = max(2, len(views) // 2) if not region.unbounded else min(2, len(views))
     step = size

@@ -22,8 +22,8 @@ def _edge(a: int, b: int) -> int:
 
 @cache
 def triangles() -> np.ndarray:
-    """Edges of the triangles of each of the 256 cases, int8 (256, t, 3), -1 where there are no more. Corners of a case are
-    inside where its bit is set; triangles are counter-clockwise seen from outside."""
+    """Edges of the triangles of each of the 256 cases, int8 (256, t, 3), -1 where there are no more. Corners of a case
+    are inside where its bit is set; triangles are counter-clockwise seen from outside."""
     found = []
     for case in range(256):
         follows: dict[int, int] = {}
@@ -55,8 +55,9 @@ def triangles() -> np.ndarray:
 
 
 def marching_cubes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The surface where float32 (nz, ny, nx) values cross 0 (inside above): vertices float32 (v, 3) as (x, y, z) in grid
-    steps, faces int32 (f, 3), counter-clockwise seen from where values are negative. No surface where a corner is NaN."""
+    """The surface where float32 (nz, ny, nx) values cross 0 (inside above): vertices float32 (v, 3) as (x, y, z) in
+    grid steps, faces int32 (f, 3), counter-clockwise seen from where values are negative. No surface where a corner is
+    NaN."""
     nz, ny, nx = values.shape
     if min(values.shape) < 2:
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)

@@ -78,8 +78,8 @@ def corners(level: np.ndarray, u: np.ndarray) -> Iterator[tuple[np.ndarray, np.n
 def field_encode(levels: np.ndarray, table: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Features (n, 4 levels) of points u (n, 3) in [0, 1]^3 (Mueller et al. 2022, section 3, eq. 4).
 
-    levels: int32 (l, 4), see `types.Field`.  table: float32 (rows, 4). Points outside are moved to the border, NaN to 0.
-    Raises ValueError when the rows of the levels are not those of the table.
+    levels: int32 (l, 4), see `types.Field`.  table: float32 (rows, 4). Points outside are moved to the border, NaN to
+    0. Raises ValueError when the rows of the levels are not those of the table.
     """
     check_levels(levels, table)
     u = u.astype(table.dtype)

@@ -28,9 +28,10 @@ def field_march(
     """Samples of rays in occupied cells: (offsets int64 (n + 1), t (s), delta (s), u (s, 3)); ray r has samples
     offsets[r] to offsets[r + 1].
 
-    Sample k of a ray lies at edges[k] + jitter (edges[k + 1] - edges[k]) and stands for delta = edges[k + 1] - edges[k].
-    occupancy: uint8 (g, g, g / 8), see `types.Field`.  origins, directions: float32 (n, 3), in radii.  Raises ValueError
-    for shapes that do not fit, values that are not finite, directions that are not unit vectors.
+    Sample k of a ray lies at edges[k] + jitter (edges[k + 1] - edges[k]) and stands for
+    delta = edges[k + 1] - edges[k].
+    occupancy: uint8 (g, g, g / 8), see `types.Field`.  origins, directions: float32 (n, 3), in radii.  Raises
+    ValueError for shapes that do not fit, values that are not finite, directions that are not unit vectors.
     """
     grid = len(occupancy)
     if occupancy.shape != (grid, grid, grid // 8) or grid % 8 or not 8 <= grid <= 1024:
@@ -81,12 +82,14 @@ def field_rays(
     random_background: bool,
     background: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """Rays through n pixels drawn at random: origins, directions (n, 3), jitter (n), targets, backgrounds (n, 3), weights
-    (n), all float32, and the photo int32 (n).
+    """Rays through n pixels drawn at random: origins, directions (n, 3), jitter (n), targets, backgrounds (n, 3),
+    weights (n), all float32, and the photo int32 (n).
 
-    pixels: uint8 (p, 4), red green blue alpha of all photos.  usable: uint8 (p) or (0); a pixel with 0 is drawn again, 16
-    times at most, then its weight is 0.  sizes: int64 (photos, 3), first pixel, width, height.  cameras: float64 (photos,
-    16): fx fy cx cy, world_from_cam row by row, centre.  Random numbers are PCG hashes (Jarzynski & Olano 2020) of (seed,
+    pixels: uint8 (p, 4), red green blue alpha of all photos.  usable: uint8 (p) or (0); a pixel with 0 is drawn again,
+    16 times at most, then its weight is 0.  sizes: int64 (photos, 3), first pixel, width, height.  cameras: float64
+    (photos,
+    16): fx fy cx cy, world_from_cam row by row, centre.  Random numbers are PCG hashes (Jarzynski & Olano 2020) of
+    (seed,
     iteration, ray). A target is the pixel over its background. Raises ValueError for photos outside of the pixels.
     """
     if len(sizes) == 0 or len(cameras) != len(sizes):

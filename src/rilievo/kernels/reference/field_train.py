@@ -123,13 +123,14 @@ def field_gradients(
     table_gradients: np.ndarray,
     weight_gradients: np.ndarray,
 ) -> tuple[np.ndarray, int, int]:
-    """Adds the gradients of the loss of n rays; returns (the loss of each ray (n), samples marched, samples that count).
+    """Adds the gradients of the loss of n rays; returns (the loss of each ray (n), samples marched, samples that
+    count).
 
     The loss is scale * ray_weight * (squared error of the three channels, linear beyond `huber` where that is above 0,
     + distortion * spread (Barron et al. 2022, eq. 15, in t / (1 + t)) + opacity * entropy of the ray's opacity).
     Rays end where less than 1e-4 of the light is left; samples whose weight is below min_weight are left out.
-    table_gradients, weight_gradients: float32, like table and weights, changed in place. Raises ValueError for shapes that
-    do not fit and values that are not finite.
+    table_gradients, weight_gradients: float32, like table and weights, changed in place. Raises ValueError for shapes
+    that do not fit and values that are not finite.
     """
     check_levels(levels, table)
     if any(len(a) != len(origins) for a in (targets, backgrounds, ray_weights)):
