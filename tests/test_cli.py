@@ -19,6 +19,8 @@ Photos in, measured 3D out, on a plain CPU.
   build     photos or a video in, textured 3D model and report out
   depth     one photo in, depth map and 3D surface out
   render    a video or frames along a path of the camera
+  splats    Gaussian splats of photos whose cameras are known
+  field     a radiance field of photos whose cameras are known
   export    write a finished model in another format
   info      what a project holds and how good it is
   why       why a photo was or was not placed

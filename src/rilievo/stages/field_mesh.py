@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -67,8 +67,8 @@ def _log_densities(field: Field, config: FieldMeshConfig) -> np.ndarray:
     from scipy.ndimage import binary_dilation
 
     n, grid = config.resolution + 1, field.occupancy.shape[0]
-    full = np.unpackbits(field.occupancy, axis=-1, bitorder="little").astype(bool)
-    full = np.asarray(binary_dilation(full, np.ones((3, 3, 3), bool)))  # a surface may lie at the edge of a cell
+    filled = np.unpackbits(field.occupancy, axis=-1, bitorder="little").astype(bool)
+    full: Any = binary_dilation(filled, np.ones((3, 3, 3), bool))  # a surface may lie at the edge of a cell
     axis = np.linspace(-1, 1, n)
     values = np.full((n, n, n), -SPREAD, np.float32)
     y, x = np.meshgrid(axis, axis, indexing="ij")
