@@ -182,18 +182,20 @@ void bind_field(nb::module_& m) {
   m.def(
       "field_trace",
       [](Levels levels, int density_width, int color_width, Table table, Floats weights, Grid occupancy, bool unbounded,
-         Floats edges, Floats3 origins, Floats3 directions, Floats jitter, In<float, nb::shape<3>> background) {
+         Floats edges, Floats3 origins, Floats3 directions, Floats jitter, In<float, nb::shape<3>> background,
+         double min_weight) {
         const rilievo::FieldShape s = shape_of(levels, density_width, color_width, table.shape(0));
         check_weights(s, weights.shape(0));
         const rilievo::FieldMarch march = march_of(occupancy, unbounded, edges);
         const rilievo::FieldRays rays = rays_of(origins, directions, jitter);
         require_finite(background, "background must be finite");
+        require(std::isfinite(min_weight) && min_weight >= 0, "min_weight must not be negative");
         const size_t n = static_cast<size_t>(rays.n);
         std::vector<float> color(3 * n), distance(n), opacity(n);
         {
           nb::gil_scoped_release release;
-          rilievo::field_trace(s, table.data(), weights.data(), march, rays, background.data(), color.data(),
-                               distance.data(), opacity.data());
+          rilievo::field_trace(s, table.data(), weights.data(), march, rays, background.data(),
+                               static_cast<float>(min_weight), color.data(), distance.data(), opacity.data());
         }
         return nb::make_tuple(to_numpy(std::move(color), {n, 3}), to_numpy(std::move(distance), {n}),
                               to_numpy(std::move(opacity), {n}));
@@ -201,7 +203,7 @@ void bind_field(nb::module_& m) {
       nb::arg("levels").noconvert(), nb::arg("density_width"), nb::arg("color_width"), nb::arg("table").noconvert(),
       nb::arg("weights").noconvert(), nb::arg("occupancy").noconvert(), nb::arg("unbounded"),
       nb::arg("edges").noconvert(), nb::arg("origins").noconvert(), nb::arg("directions").noconvert(),
-      nb::arg("jitter").noconvert(), nb::arg("background").noconvert());
+      nb::arg("jitter").noconvert(), nb::arg("background").noconvert(), nb::arg("min_weight"));
   m.def(
       "field_adam",
       [](Changed values, Changed gradients, Changed mean, Changed square, double rate, double beta1, double beta2,

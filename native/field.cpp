@@ -82,12 +82,12 @@ int64_t field_march(const FieldMarch& march, const FieldRays& rays, int64_t capa
 }
 
 void field_trace(const FieldShape& shape, const float* table, const float* weights, const FieldMarch& march,
-                 const FieldRays& rays, const float* background, float* color, float* distance, float* opacity) {
+                 const FieldRays& rays, const float* background, float min_weight, float* color, float* distance, float* opacity) {
   const FieldForward field{&shape, table, weights};
   const FieldGrid grid(march);
   parallel_ranges(rays.n, 64, [&](int64_t begin, int64_t end) {
     thread_local FieldChunk chunk;
-    chunk.walk(field, grid, rays, begin, end, 1e-4f);
+    chunk.walk(field, grid, rays, begin, end, min_weight);
     chunk.shine(field, rays, begin);
     for (int64_t r = 0; r < chunk.num_rays; ++r) {
       float sum[3] = {}, passing = 1.0f, found = std::numeric_limits<float>::quiet_NaN();

@@ -88,7 +88,8 @@ FieldCounts field_gradients(const FieldShape& shape, const float* table, const f
                             float* weight_gradients, float* ray_losses);
 // color: n 3, over `background` (3).  distance: where half of the light is stopped, NaN where less is.  opacity: n.
 void field_trace(const FieldShape& shape, const float* table, const float* weights, const FieldMarch& march,
-                 const FieldRays& rays, const float* background, float* color, float* distance, float* opacity);
+                 const FieldRays& rays, const float* background, float min_weight, float* color, float* distance,
+                 float* opacity);
 void field_adam(float* values, float* gradients, float* mean, float* square, int64_t n, float rate, float beta1,
                 float beta2, float epsilon);
 

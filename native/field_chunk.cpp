@@ -100,8 +100,8 @@ void FieldChunk::walk(const FieldForward& field, const FieldGrid& grid, const Fi
       int32_t i = run.from;
       for (; i < run.to && left >= kMinTransmittance; ++i) {
         const float behind = left * passed_[static_cast<size_t>(i)], weight = left - behind;
+        if (weight < min_weight) continue;
         left = behind;
-        if (!(weight >= min_weight)) continue;
         found_.push_back({run.ray, i, weight});
         ++first[static_cast<size_t>(run.ray) + 1];
       }

@@ -12,8 +12,8 @@ namespace rilievo {
 // surface. The samples that count stand in order of rays, then of distance; ray r has [first[r], first[r + 1]).
 class FieldChunk {
  public:
-  // Finds and asks the density of the samples of rays begin to end. Samples whose weight is below min_weight are left out
-  // of what follows (their light is lost).
+  // Finds and asks the density of the samples of rays begin to end. Samples whose weight is below min_weight are taken as
+  // empty.
   void walk(const FieldForward& field, const FieldGrid& grid, const FieldRays& rays, int64_t begin, int64_t end,
             float min_weight);
   // Colours of the samples.

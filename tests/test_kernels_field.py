@@ -146,7 +146,7 @@ def test_gradients_equal_differences(name):
 def test_trace_equals_twin_and_gradients_see_the_same_light():
     s = scene(7, 150)
     background = np.array([1, 0.2, 0], np.float32)
-    args = (*pick(s, *NETWORK, *MARCH), background)
+    args = (*pick(s, *NETWORK, *MARCH), background, s["min_weight"])
     native, twin = (kernels.get("field_trace", b)(*args) for b in ("native", "reference"))
     np.testing.assert_array_equal(np.isnan(native[1]), np.isnan(twin[1]))
     for a, b in zip(native, twin):
@@ -182,7 +182,7 @@ def answers(threads: int, level: str) -> bytes:
         u = np.random.default_rng(1).random((3000, 3)).astype(np.float32)
         losses, _, _, table, weights = gradients(s, "native")
         found = [losses, table.copy(), weights.copy(), native.field_density(*pick(s, *NETWORK), u)]
-        found += native.field_trace(*pick(s, *NETWORK, *MARCH), np.ones(3, np.float32))
+        found += native.field_trace(*pick(s, *NETWORK, *MARCH), np.ones(3, np.float32), 1e-3)
         found += native.field_march(*pick(s, *MARCH))
         values, mean, square = s["weights"].copy(), np.zeros_like(weights), np.zeros_like(weights)
         native.field_adam(values, weights, mean, square, 0.01, 0.9, 0.99, 1e-15)

@@ -70,20 +70,14 @@ def write_field(path: Path, field: Field) -> None:
         np.savez(file, **arrays)
 
 
-def publish_field(
-    chain: Chain, field: Field, summary: Mapping[str, Any], pictures: Mapping[str, np.ndarray], mesh: Mesh | None
-) -> None:
-    """HOUSE/export/field.npz, field.json, field/PHOTO.jpg and, with a mesh, field_mesh.glb."""
+def publish_field(chain: Chain, field: Field, summary: Mapping[str, Any], pictures: Mapping[str, np.ndarray]) -> None:
+    """HOUSE/export/field.npz, field.json and field/PHOTO.jpg."""
     import cv2
-
-    from rilievo.io import models
 
     folder = chain.project.root / "export"
     with explain_os_errors("write the exports", folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_field(folder / "field.npz", field)
-        if mesh is not None:
-            models.write(folder / "field_mesh.glb", mesh)
         shown = folder / "field"
         shown.mkdir(exist_ok=True)
         for old in shown.glob("*.jpg"):
@@ -93,3 +87,12 @@ def publish_field(
             (shown / (name.replace("/", "_").replace("\\", "_") + ".jpg")).write_bytes(packed.tobytes())
         with replacing(folder / "field.json") as file:
             file.write(json.dumps(summary, indent=1, ensure_ascii=False).encode())
+
+
+def publish_mesh(chain: Chain, mesh: Mesh) -> None:
+    """HOUSE/export/field_mesh.glb."""
+    from rilievo.io import models
+
+    folder = chain.project.root / "export"
+    with explain_os_errors("write the exports", folder):
+        models.write(folder / "field_mesh.glb", mesh)

@@ -14,7 +14,7 @@ from rilievo import kernels
 from rilievo.chain import Chain
 from rilievo.codec import content_id
 from rilievo.errors import InputError, ResourceError
-from rilievo.field_quality import judge, publish_field
+from rilievo.field_quality import judge, publish_field, publish_mesh
 from rilievo.placed import Placed, load_placed
 from rilievo.plan import Run
 from rilievo.plan_field import PRESETS, FieldSettings, field_config, fit_time
@@ -70,7 +70,7 @@ def photos_to_field(
     views = _load(chain, placed, trained, size, run.memory_mb)
     opaque = any(v.alpha is None for v in views)
     background = settings.background or ((0.0, 0.0, 0.0) if opaque else (1.0, 1.0, 1.0))
-    config = field_config(settings, background)
+    config = field_config(settings, background, unbounded=opaque)
     index = [placed.scene.names.index(n) for n in trained]
     inputs = [
         content_id(
@@ -98,12 +98,7 @@ def photos_to_field(
         field_id = _train(chain, config, inputs, begin, seen, told)
     del seen
     field: Field = project.get(field_id)
-    mesh: Mesh | None = None
     chain.name(field=field_id)
-    if settings.mesh:
-        mesh_id = chain.one("field mesh", FieldMeshConfig(), [field_id], lambda: mesh_field(field))
-        chain.name(field_mesh=mesh_id)
-        mesh = project.get(mesh_id)
     summary, pictures = judge(chain, placed, tested, field, size=size, config=config)
     summary |= {
         "num_samples": told.num_samples,
@@ -111,9 +106,13 @@ def photos_to_field(
         "wall_seconds": round(time.perf_counter() - started, 1),
         "field": field_id,
     }
-    if mesh is not None:
+    publish_field(chain, field, summary, pictures)
+    if settings.mesh:
+        mesh_id = chain.one("field mesh", FieldMeshConfig(), [field_id], lambda: mesh_field(field))
+        chain.name(field_mesh=mesh_id)
+        mesh: Mesh = project.get(mesh_id)
         summary |= {"num_vertices": len(mesh.vertices), "num_faces": len(mesh.faces)}
-    publish_field(chain, field, summary, pictures, mesh)
+        publish_mesh(chain, mesh)
     return project, summary
 
 

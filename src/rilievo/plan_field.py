@@ -35,11 +35,14 @@ WARM_UP, TRIAL = 90, 30  # steps that settle the number of rays, and steps that 
 SETTLED = 0.93  # later steps take this share of a timed one: empty space is known by then
 
 
-def field_config(settings: FieldSettings, background: tuple[float, float, float]) -> FieldConfig:
-    """The settings of the stage."""
+def field_config(settings: FieldSettings, background: tuple[float, float, float], *, unbounded: bool) -> FieldConfig:
+    """The settings of the stage. Rays through an unbounded scene have more samples, and little that says where along them
+    the colour comes from."""
     _, iterations, width, bits = PRESETS[settings.quality]
     return FieldConfig(
         iterations=settings.iterations or iterations,
+        samples=1 << 17 if unbounded else 1 << 15,
+        distortion=0.005 if unbounded else 0.0,
         density_width=width,
         color_width=width,
         table_bits=bits,

@@ -12,6 +12,8 @@ import numpy as np
 from rilievo import kernels
 from rilievo.errors import InputError
 from rilievo.stages.field_scene import (
+    MIN_WEIGHT,
+    SPREAD,
     PhotoSet,
     Region,
     expand,
@@ -26,6 +28,7 @@ ROW = 4  # features a level
 OUT, COLOR_IN = 16, 32
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-15
 MAX_RAYS = 1 << 17
+LOOKS = 1 << 17  # cells that are looked at in one go
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class FieldConfig:
     """weight of a loss that draws a ray's density together (Barron et al. 2022, eq. 15)"""
     opacity: float = 0.0
     """weight of a loss that makes rays opaque or empty"""
-    min_weight: float = 1e-3
-    """samples that add less than this to their pixel are left out"""
+    coarse_until: float = 0.3
+    """share of the steps that look at rays in coarser steps: four times for the first half of them, then twice"""
     update_every: int = 16
     """steps between looks at which cells are empty"""
     background: tuple[float, float, float] | None = None
@@ -179,10 +182,11 @@ class Trainer:
             p.pixels, p.usable, p.sizes, p.cameras, c.seed & 0xFFFFFFFF, self.iteration, self.num_rays,
             p.has_alpha, np.array(f.background, np.float32),
         )  # fmt: skip
+        edges = np.ascontiguousarray(f.edges[:: edge_step(self.iteration, c)])
         losses, marched, kept = kernels.field_gradients(
-            f.levels, f.density_width, f.color_width, self.table, self.weights, self.occupancy, f.unbounded, f.edges,
+            f.levels, f.density_width, f.color_width, self.table, self.weights, self.occupancy, f.unbounded, edges,
             origins, directions, jitter, targets, backgrounds, weights, 1.0 / self.num_rays, c.huber, c.distortion,
-            c.opacity, c.min_weight, self.table_gradients, self.weight_gradients,
+            c.opacity, MIN_WEIGHT, self.table_gradients, self.weight_gradients,
         )  # fmt: skip
         self.loss = float(losses.sum(dtype=np.float64))
         if not np.isfinite(self.loss):
@@ -210,7 +214,7 @@ class Trainer:
         """Looks at a part of the cells again: a cell keeps the larger of what it had, less a twentieth, and what it has
         at a place drawn in it (Mueller et al. 2022, appendix E.2)."""
         f, grid = self.state.field, self.config.grid
-        count = min(len(self.open), 1 << 16)
+        count = min(len(self.open), LOOKS)
         rng = np.random.default_rng([self.config.seed, 0x0CC, self.iteration])
         begin = (self.iteration // self.config.update_every * count) % len(self.open)
         which = (begin + np.arange(count)) % len(self.open)
@@ -219,7 +223,8 @@ class Trainer:
         u = ((corner + rng.random((count, 3))) / grid).astype(np.float32)
         now = kernels.field_density(f.levels, f.density_width, f.color_width, self.table, self.weights, u)
         flat = self.density.reshape(-1)
-        flat[cells] = np.maximum(np.float32(0.95) * flat[cells], now)
+        fade = np.float32(0.95 ** (len(self.open) / count))  # seldom seen cells forget as much
+        flat[cells] = np.maximum(fade * flat[cells], now)
         known = flat[self.open]
         thick = known * self.spacing
         limit = min(0.01, float(thick.mean(dtype=np.float64)))
@@ -250,7 +255,7 @@ def _spacing(field: Field, cells: np.ndarray) -> np.ndarray:
         return np.full(len(cells), step, np.float32)
     u = (np.stack([cells % grid, cells // grid % grid, cells // grid**2], -1) + 0.5) / grid
     r = np.linalg.norm(expand(u, True), axis=1)
-    return (step * np.maximum(1, r / 2)).astype(np.float32)
+    return np.maximum(step, SPREAD * r).astype(np.float32)
 
 
 def learning_rate(iteration: int, config: FieldConfig) -> float:
@@ -258,6 +263,12 @@ def learning_rate(iteration: int, config: FieldConfig) -> float:
     rise = min(1.0, (iteration + 1) / 50)
     share = iteration / max(config.iterations, 1)
     return config.rate * rise * config.last_rate ** max(0.0, share)
+
+
+def edge_step(iteration: int, config: FieldConfig) -> int:
+    """How many of the field's sampling steps are taken as one."""
+    share = iteration / max(config.iterations * config.coarse_until, 1e-9)
+    return 4 if share < 0.5 else 2 if share < 1 else 1
 
 
 def train_segment(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rilievo import kernels
-from rilievo.stages.field_scene import squeeze
+from rilievo.stages.field_scene import MIN_WEIGHT, squeeze
 from rilievo.types import Camera, Field
 
 ROWS = 64  # of a picture at a time: bounds the memory, never the result
@@ -38,7 +38,7 @@ def trace(
         field.levels, field.density_width, field.color_width, field.table, field.weights, field.occupancy,
         field.unbounded, field.edges if edges is None else edges, origins, directions,
         np.full(len(origins), 0.5, np.float32),
-        np.array(field.background if background is None else background, np.float32),
+        np.array(field.background if background is None else background, np.float32), MIN_WEIGHT,
     )  # fmt: skip
 
 

@@ -11,7 +11,9 @@ from rilievo.errors import InputError
 from rilievo.types import View
 
 NEAR = 0.02  # of the scene's radius: nothing is looked for nearer to a camera
-FAR = 1000.0  # in radii, of an unbounded scene
+MIN_WEIGHT = 3e-4  # a sample that adds less to its pixel is taken as empty, in training and in pictures
+FAR = 100.0  # in radii, of an unbounded scene
+SPREAD = 1 / 128  # distance of samples far away, as a share of their distance
 
 
 @dataclass(frozen=True)
@@ -193,18 +195,16 @@ def open_cells(
 
 def sample_edges(region: Region, views: Sequence[View], steps: int) -> np.ndarray:
     """Distances between which rays are sampled, in radii, float32 (k + 1): even within the scene (`steps` along the
-    diagonal of its cube); beyond, as the contraction shrinks space, growing with distance."""
-    centers, _ = centers_and_axes(views)
-    away = np.linalg.norm(centers - region.center, axis=1) / region.radius
+    diagonal of its cube); in an unbounded scene growing with the distance as soon as that asks for less."""
     step = 2 * np.sqrt(3) / steps
     if not region.unbounded:
+        centers, _ = centers_and_axes(views)
+        away = np.linalg.norm(centers - region.center, axis=1) / region.radius
         last = float(away.max()) + np.sqrt(3)
         return (NEAR + step * np.arange(int(np.ceil((last - NEAR) / step)) + 1)).astype(np.float32)
-    even = float(away.max()) + 1.0
-    first = NEAR + step * np.arange(int(np.ceil((even - NEAR) / step)))
-    growth = 1 + step / 2
-    more = int(np.ceil(np.log(FAR / first[-1]) / np.log(growth)))
-    return np.concatenate([first, first[-1] * growth ** np.arange(1, more + 1)]).astype(np.float32)
+    first = np.arange(NEAR, max(step / SPREAD, NEAR + step), step)
+    more = int(np.ceil(np.log(FAR / first[-1]) / np.log1p(SPREAD)))
+    return np.concatenate([first, first[-1] * (1 + SPREAD) ** np.arange(1, more + 1)]).astype(np.float32)
 
 
 def pack_photos(views: Sequence[View], region: Region) -> PhotoSet:

@@ -83,9 +83,10 @@ def _light(
             if left[r] < MIN_TRANSMITTANCE:
                 break
             behind = left[r] * passed[i]
-            if left[r] - behind >= min_weight:
-                kept.append(i)
-                weights.append(left[r] - behind)
+            if left[r] - behind < min_weight:
+                continue
+            kept.append(i)
+            weights.append(left[r] - behind)
             left[r] = behind
         first.append(len(kept))
     i = np.array(kept, int)
@@ -128,7 +129,7 @@ def field_gradients(
 
     The loss is scale * ray_weight * (squared error of the three channels, linear beyond `huber` where that is above 0,
     + distortion * spread (Barron et al. 2022, eq. 15, in t / (1 + t)) + opacity * entropy of the ray's opacity).
-    Rays end where less than 1e-4 of the light is left; samples whose weight is below min_weight are left out.
+    Rays end where less than 1e-4 of the light is left; samples whose weight is below min_weight are taken as empty.
     table_gradients, weight_gradients: float32, like table and weights, changed in place. Raises ValueError for shapes
     that do not fit and values that are not finite.
     """
@@ -201,14 +202,15 @@ def field_trace(
     directions: np.ndarray,
     jitter: np.ndarray,
     background: np.ndarray,
+    min_weight: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What rays see: colour (n, 3) over `background` (3), distance (n) at which half of the light is stopped (NaN where
-    less is), opacity (n). Samples of weight below 1e-4 are left out."""
+    less is), opacity (n). Samples whose weight is below min_weight are taken as empty."""
     check_levels(levels, table)
     if not np.isfinite(background).all():
         raise ValueError("background must be finite")
     layers = split_weights(weights, len(levels), density_width, color_width)
-    lit = _light(levels, table, layers, (occupancy, unbounded, edges), (origins, directions, jitter), 1e-4)
+    lit = _light(levels, table, layers, (occupancy, unbounded, edges), (origins, directions, jitter), min_weight)
     n = len(origins)
     color, distance = np.zeros((n, 3), table.dtype), np.full(n, np.nan, table.dtype)
     for r in range(n):
