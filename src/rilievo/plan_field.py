@@ -36,8 +36,8 @@ SETTLED = 0.93  # later steps take this share of a timed one: empty space is kno
 
 
 def field_config(settings: FieldSettings, background: tuple[float, float, float], *, unbounded: bool) -> FieldConfig:
-    """The settings of the stage. Rays through an unbounded scene have more samples, and little that says where along them
-    the colour comes from."""
+    """The settings of the stage. Rays through an unbounded scene have more samples, and little that says where along
+    them the colour comes from."""
     _, iterations, width, bits = PRESETS[settings.quality]
     return FieldConfig(
         iterations=settings.iterations or iterations,
