@@ -159,7 +159,6 @@ void update_range(const SplatView& view, int64_t begin, int64_t end, const float
     score[1] += 1.0f;
     const float reach = view.splats[i].reach_x > view.splats[i].reach_y ? view.splats[i].reach_x : view.splats[i].reach_y;
     if (reach > score[2]) score[2] = reach;
-    score[3] += sum[13];
     float* first = u.first + i * kSplatRow;
     float* second = u.second + i * kSplatRow;
     const int64_t step = static_cast<int64_t>(first[12]);

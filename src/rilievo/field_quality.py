@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -18,9 +17,8 @@ from rilievo.placed import Placed
 from rilievo.project import explain_os_errors
 from rilievo.stages.field import FieldConfig
 from rilievo.stages.field_render import render_field
+from rilievo.training_run import MAX_SHOWN, publish_quality
 from rilievo.types import Field, Mesh
-
-MAX_SHOWN = 6  # held-out photos that are put beside their renderings
 
 
 def judge(
@@ -72,21 +70,11 @@ def write_field(path: Path, field: Field) -> None:
 
 def publish_field(chain: Chain, field: Field, summary: Mapping[str, Any], pictures: Mapping[str, np.ndarray]) -> None:
     """HOUSE/export/field.npz, field.json and field/PHOTO.jpg."""
-    import cv2
-
     folder = chain.project.root / "export"
     with explain_os_errors("write the exports", folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_field(folder / "field.npz", field)
-        shown = folder / "field"
-        shown.mkdir(exist_ok=True)
-        for old in shown.glob("*.jpg"):
-            old.unlink()
-        for name, pixels in pictures.items():
-            _, packed = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-            (shown / (name.replace("/", "_").replace("\\", "_") + ".jpg")).write_bytes(packed.tobytes())
-        with replacing(folder / "field.json") as file:
-            file.write(json.dumps(summary, indent=1, ensure_ascii=False).encode())
+        publish_quality(folder, "field", summary, pictures)
 
 
 def publish_mesh(chain: Chain, mesh: Mesh) -> None:

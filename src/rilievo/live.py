@@ -28,6 +28,7 @@ import numpy as np
 
 from rilievo.live_server import Answer, LocalServer, Refused
 from rilievo.stages.camera_path import looked_at, scene_up
+from rilievo.stages.splat_photos import SizedPhoto
 from rilievo.types import Camera, View
 
 Render = Callable[[Camera, np.ndarray], np.ndarray]
@@ -60,7 +61,7 @@ class LiveView:
     held_out: bool = False
 
 
-def pixels_over(view: View, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarray:
+def pixels_over(view: View | SizedPhoto, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarray:
     """uint8 (h, w, 3) of a view, in front of a background (0..1) where the photo is transparent."""
     if view.alpha is None:
         return view.pixels

@@ -10,19 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from rilievo import kernels
 from rilievo.chain import Chain
 from rilievo.codec import content_id
 from rilievo.errors import InputError, ResourceError
 from rilievo.field_quality import judge, publish_field, publish_mesh
-from rilievo.placed import Placed, load_placed
+from rilievo.placed import Placed
 from rilievo.plan import Run
 from rilievo.plan_field import PRESETS, FieldSettings, field_config, fit_time
 from rilievo.project import Project
 from rilievo.stages import field as stage
 from rilievo.stages.field_mesh import FieldMeshConfig, mesh_field
 from rilievo.stages.field_scene import PhotoSet, pack_photos
-from rilievo.stages.splats import held_out
+from rilievo.training_run import Checkpoints, cost_of, open_house, split_photos
 from rilievo.types import Field, FieldState, Mesh, View
 
 SEGMENT = 1000  # a crash costs at most so many steps
@@ -55,16 +54,8 @@ def photos_to_field(
     Raises InputError for unusable input, ResourceError when disk or memory is short.
     """
     started = time.perf_counter()
-    kernels.set_num_threads(run.num_threads)
-    threads = kernels.native().num_threads()
-    placed = load_placed(source, photos=photos, masks=masks, num_threads=threads)
-    if placed.project is not None and house is None:
-        project = placed.project
-    else:
-        project = Project(house or Path(f"{Path(source).resolve().stem or 'scene'}-field"))
-    chain = Chain(project, threads, run.progress)
-    if project is not placed.project:
-        chain.name(cameras=project.put(placed.scene))
+    chain, placed = open_house(source, house, "field", run, photos=photos, masks=masks)
+    project = chain.project
     size = settings.size or PRESETS[settings.quality][0]
     trained, tested = _split(placed, settings, size)
     views = _load(chain, placed, trained, size, run.memory_mb)
@@ -92,7 +83,8 @@ def photos_to_field(
     told = Told()
     if found := project.find("field", config, inputs):
         field_id = found.output
-        told.seconds, told.num_samples = _before(project, field_id)
+        cost = cost_of(project, field_id)
+        told.seconds, told.num_samples = cost.get("seconds", 0.0), int(cost.get("num_samples", 0))
         chain.progress("field", 1, 1, 1)
     else:
         field_id = _train(chain, config, inputs, begin, seen, told)
@@ -124,18 +116,7 @@ def _split(placed: Placed, settings: FieldSettings, size: int) -> tuple[tuple[st
         raise InputError(f"{settings.iterations} steps of training cannot be", "", "give --iterations 1000 or more")
     if settings.hold_out < 0 or settings.hold_out == 1:
         raise InputError(f"--hold-out {settings.hold_out} leaves no photo to train on", "", "give 0, or 2 or more")
-    names = placed.scene.names
-    tested = placed.held_out if placed.held_out is not None else held_out(names, settings.hold_out or len(names) + 1)
-    if settings.hold_out == 0:
-        tested = ()
-    trained = tuple(n for n in names if n not in set(tested))
-    if len(trained) < 2:
-        raise InputError(
-            f"{len(trained)} photos are left to train on",
-            f"{len(tested)} of {len(names)} are held out",
-            "use --hold-out 0",
-        )
-    return trained, tested
+    return split_photos(placed, settings.hold_out)
 
 
 def _load(chain: Chain, placed: Placed, names: Sequence[str], size: int, memory_mb: float) -> list[View]:
@@ -165,18 +146,13 @@ def _train(
     photos: PhotoSet,
     told: Told,
 ) -> str:
-    """Trains in segments, each a step of the ledger, so that a run that was killed goes on where the last one ended.
-    The last two states are kept while it runs, none afterwards. Returns the id of the finished field."""
-    project, total = chain.project, config.iterations
+    """Trains in segments (see `Checkpoints`). Returns the id of the finished field."""
+    total = config.iterations
     marks = [*range(SEGMENT, total, SEGMENT), total]
-    recipe = lambda mark: [*inputs, f"iteration {mark}"]  # noqa: E731
-    state, done = begin, 0
-    kept: list[str] = []
-    for mark in reversed(marks):
-        if found := project.find("field training", config, recipe(mark)):
-            state, done, kept = project.get(found.output), mark, [found.output]
-            told.seconds = _before(project, found.output)[0]
-            break
+    checkpoints = Checkpoints(chain.project, "field", config, inputs)
+    done, found, cost = checkpoints.latest(marks)
+    state: FieldState = begin if found is None else found
+    told.seconds = cost.get("seconds", 0.0)
     reused = done
     chain.progress("field", done, total, reused)
 
@@ -190,12 +166,7 @@ def _train(
         state = stage.train_segment(state, photos, mark, config=config, watch=watch)
         told.seconds += time.perf_counter() - started
         if mark < total:
-            made = state
-            output = project.run("field training", config, recipe(mark), lambda made=made: made).output
-            _remember(project, output, told.seconds, state.num_samples)
-            kept.append(output)
-            while len(kept) > 2:
-                project.object_path(kept.pop(0)).unlink(missing_ok=True)
+            checkpoints.keep(mark, state, seconds=round(told.seconds, 2), num_samples=state.num_samples)
     field = stage.finish(state)
     if not np.unpackbits(field.occupancy).any():
         raise InputError(
@@ -204,22 +175,6 @@ def _train(
             "look at the cameras with `rilievo info`, and leave out --masks",
         )
     told.num_samples = state.num_samples
-    output = project.run("field", config, inputs, lambda: field).output
-    _remember(project, output, told.seconds, told.num_samples)
-    content = project.read()
-    project.update(made_from={**content.get("made_from", {}), "field": [output]})
-    for old in kept:
-        project.object_path(old).unlink(missing_ok=True)
+    output = checkpoints.finish(field, seconds=round(told.seconds, 2), num_samples=told.num_samples)
     chain.progress("field", total, total, reused)
     return output
-
-
-def _remember(project: Project, object_id: str, seconds: float, num_samples: int) -> None:
-    kept = {k: v for k, v in project.read().get("field_training", {}).items() if project.has(k)}
-    project.update(field_training={**kept, object_id: [round(seconds, 2), num_samples]})
-
-
-def _before(project: Project, object_id: str) -> tuple[float, int]:
-    """Seconds and samples that a state or field took."""
-    seconds, num_samples = project.read().get("field_training", {}).get(object_id, (0.0, 0))
-    return float(seconds), int(num_samples)

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from rilievo import kernels
 from rilievo.chain import Chain
 from rilievo.codec import content_id
 from rilievo.errors import InputError
-from rilievo.placed import Placed, load_placed
+from rilievo.placed import Placed
 from rilievo.plan import Run
 from rilievo.plan_splats import PRESETS, SplatSettings, fit_time, splats_config
 from rilievo.project import Project
@@ -22,6 +21,7 @@ from rilievo.splats_live import SplatViewer
 from rilievo.splats_quality import judge, mean_psnr, publish_splats
 from rilievo.stages import splats as stage
 from rilievo.stages.splat_photos import PhotoStack
+from rilievo.training_run import Checkpoints, cost_of, open_house, split_photos
 from rilievo.types import DepthMap, PointCloud, Splats, SplatState
 
 SEGMENTS, MIN_STEPS = 12, 250  # a crash costs at most a twelfth of the training, or so many steps
@@ -58,17 +58,9 @@ def photos_to_splats(
     or memory is short.
     """
     started = time.perf_counter()
-    kernels.set_num_threads(run.num_threads)
-    placed = load_placed(source, photos=photos, masks=masks, num_threads=kernels.native().num_threads())
-    if placed.project is not None and house is None:
-        project = placed.project
-    else:
-        project = Project(house or Path(f"{Path(source).resolve().stem or 'scene'}-splats"))
-    chain = Chain(project, kernels.native().num_threads(), run.progress)
-    if project is not placed.project:
-        chain.name(cameras=project.put(placed.scene))
+    chain, placed = open_house(source, house, "splats", run, photos=photos, masks=masks)
     summary = train_splats(chain, placed, settings, run, say=say, live=live, started=started)
-    return project, summary
+    return chain.project, summary
 
 
 def train_splats(
@@ -86,48 +78,39 @@ def train_splats(
     size = settings.size or PRESETS[settings.quality][0]
     if size < 64:
         raise InputError(f"photos of {size} px are too small to train on", "", "give --size 400 or more")
-    names = placed.scene.names
-    tested = placed.held_out if placed.held_out is not None else stage.held_out(names, settings.hold_out)
-    if settings.hold_out == 0:
-        tested = ()
-    trained = tuple(n for n in names if n not in set(tested))
-    if len(trained) < 2:
-        raise InputError(
-            f"{len(trained)} photos are left to train on",
-            f"{len(tested)} of {len(names)} are held out",
-            "use --hold-out 0",
-        )
+    trained, tested = split_photos(placed, settings.hold_out)
     origin = np.round(np.median(placed.scene.centers, axis=0), 3)
     load = lambda name: placed.load_view(name, size)  # noqa: E731
     stack = PhotoStack(trained, load, origin=origin, max_bytes=min(run.memory_mb * 0.5, 6000) * 2**20)
-    first = load(trained[0])
+    first = stack.get(trained[0], 0)
     background = settings.background or ((1.0, 1.0, 1.0) if first.alpha is not None else (0.0, 0.0, 0.0))
     config = splats_config(settings, background)
     engine = choose_engine(settings.engine)
     cloud, points, colors, kind = _start_from(placed, settings, trained)
-    cameras = [placed.scene.camera(placed.scene.names.index(n)) for n in trained]
-    poses = placed.scene.cam_from_world[[placed.scene.names.index(n) for n in trained]]
+    index = [placed.scene.names.index(n) for n in trained]
+    cameras, poses = [placed.scene.camera(i) for i in index], placed.scene.cam_from_world[index]
     photo_ids = [placed.photo_ids[n] for n in trained]
     inputs = [
         content_id(size, kind, engine, list(trained), photo_ids, *cameras, poses, origin),
         cloud or content_id(placed.scene.points, placed.scene.point_colors),
     ]
 
+    begun: SplatState | None = None
+    begun_with = 0
+
     def start() -> SplatState:
+        if begun is not None and begun_with == config.max_splats:
+            return begun
         dense = None if cloud is None else _of_photos(chain.project.get(cloud), trained)
         return stage.start_splats(stack, cloud=dense, points=points, colors=colors, config=config)
 
     if run.max_seconds is not None:
-        begun = start()
+        begun, begun_with = start(), config.max_splats
         left = run.max_seconds - (time.perf_counter() - started)
-        trial = PhotoStack(trained[: min(6, len(trained))], load, origin=origin)
-        for name in trial.names:
-            for level in range(config.levels + 1):
-                trial.get(name, level)
         reserve = 0.04 * run.max_seconds + 1.0
-        config = fit_time(begun, trial, config, max(left - reserve, 1.0), fixed_cap=settings.max_splats is not None)
+        config = fit_time(begun, stack, config, max(left - reserve, 1.0), fixed_cap=settings.max_splats is not None)
     say(
-        f"{len(trained)} photos of {first.camera.width} x {first.camera.height} px to train on, {len(tested)} held out;"
+        f"{len(trained)} photos of {first.size[0]} x {first.size[1]} px to train on, {len(tested)} held out;"
         f" {config.iterations} steps, at most {config.max_splats} splats, engine {engine}"
     )
     told = Told()
@@ -139,13 +122,13 @@ def train_splats(
     try:
         if found := chain.project.find("splats", config, inputs):
             splats_id = found.output
-            told.seconds = _seconds_before(chain.project, splats_id)
+            told.seconds = cost_of(chain.project, splats_id).get("seconds", 0.0)
             chain.progress("splats", 1, 1, 1)
         else:
-            splats_id = _train(chain, config, inputs, start, stack, tests, engine, placed, told, viewer)
+            splats_id = _train(chain, config, inputs, start, stack, tests, engine, told, viewer)
         chain.name(splats=splats_id)
         splats: Splats = chain.project.get(splats_id)
-        summary = judge(chain, placed, tests, splats, size=size, config=config, engine=engine)
+        summary, pictures = judge(chain, placed, tests, splats, size=size, config=config, engine=engine)
         summary |= {
             "seconds": round(told.seconds, 1),
             "wall_seconds": round(time.perf_counter() - started, 1),
@@ -153,7 +136,7 @@ def train_splats(
             "history": told.scores,
             "splats": splats_id,
         }
-        publish_splats(chain, splats, summary, tests)
+        publish_splats(chain, splats, summary, pictures)
         if viewer:
             viewer.finished(splats, summary)
     finally:
@@ -217,31 +200,22 @@ def _train(
     stack: PhotoStack,
     tests: PhotoStack,
     engine: str,
-    placed: Placed,
     told: Told,
     viewer: SplatViewer | None,
 ) -> str:
-    """Trains in segments, each a step of the ledger, so that a run that was killed goes on where the last one ended.
-    The last two states are kept while it runs, none afterwards. Returns the id of the finished splats."""
-    project = chain.project
+    """Trains in segments (see `Checkpoints`). Returns the id of the finished splats."""
     total = config.iterations
     segments = max(1, min(SEGMENTS, total // MIN_STEPS))
     marks = [round(total * k / segments) for k in range(1, segments + 1)]
-    recipe = lambda mark: [*inputs, f"iteration {mark}"]  # noqa: E731
-    state: SplatState | None = None
-    kept: list[str] = []
-    done = 0
-    for mark in reversed(marks):
-        if found := project.find("splats training", config, recipe(mark)):
-            state, done, kept = project.get(found.output), mark, [found.output]
-            told.seconds = _seconds_before(project, found.output)
-            break
+    checkpoints = Checkpoints(chain.project, "splats", config, inputs)
+    done, state, cost = checkpoints.latest(marks)
+    told.seconds = cost.get("seconds", 0.0)
     step: Callable[..., SplatState] = stage.train
     if engine == "gsplat":
         from rilievo.stages.splats_gsplat import train_gsplat
 
         step = train_gsplat
-    depths = _depths(project, stack) if config.depth_weight or config.normal_weight else None
+    depths = _depths(chain.project, stack) if config.depth_weight or config.normal_weight else None
     begun = time.perf_counter()
     if state is None:
         chain.progress("splats", 0, total)
@@ -255,19 +229,13 @@ def _train(
 
     for mark in (m for m in marks if m > done):
         begun = time.perf_counter()
-        before = state
-        made = step(before, stack, mark, depths=depths, watch=watch, config=config)
+        state = step(state, stack, mark, depths=depths, watch=watch, config=config)
         told.seconds += time.perf_counter() - begun
-        state = made
-        if made.iteration < mark:
+        if state.iteration < mark:
             told.stopped = True
             break
         if mark < total:
-            output = project.run("splats training", config, recipe(mark), lambda made=made: made).output
-            _remember_seconds(project, output, told.seconds)
-            kept.append(output)
-            while len(kept) > 2:
-                _forget(project, kept.pop(0))
+            checkpoints.keep(mark, state, seconds=round(told.seconds, 2))
         psnr = mean_psnr(stage.finish(state, config=config), tests, most=8)
         score = None if np.isnan(psnr) else round(psnr, 3)
         told.scores.append({"iteration": mark, "psnr": score, "num_splats": len(state.rows)})
@@ -280,31 +248,9 @@ def _train(
             "all Gaussians became transparent: photos and cameras do not belong together, or masks hide everything",
             "look at the cameras with `rilievo info`, and leave out --masks",
         )
-    if told.stopped:  # ended by hand: a result of its own, not that of the recipe
-        output = project.put(splats)
-    else:
-        output = project.run("splats", config, inputs, lambda: splats).output
-    _remember_seconds(project, output, told.seconds)
-    content = project.read()
-    project.update(made_from={**content.get("made_from", {}), "splats": [output]})
-    for old in kept:
-        _forget(project, old)
+    output = checkpoints.finish(splats, whole=not told.stopped, seconds=round(told.seconds, 2))
     chain.progress("splats", total, total, reused)
     return output
-
-
-def _forget(project: Project, object_id: str) -> None:
-    project.object_path(object_id).unlink(missing_ok=True)
-
-
-def _remember_seconds(project: Project, object_id: str, seconds: float) -> None:
-    kept = dict(project.read().get("splat_seconds", {}))
-    kept = {k: v for k, v in kept.items() if project.has(k)}
-    project.update(splat_seconds={**kept, object_id: round(seconds, 2)})
-
-
-def _seconds_before(project: Project, object_id: str) -> float:
-    return float(project.read().get("splat_seconds", {}).get(object_id, 0.0))
 
 
 def _depths(project: Project, stack: PhotoStack) -> Callable[[str, int], DepthMap | None]:

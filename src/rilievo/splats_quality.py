@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,14 +11,14 @@ import numpy as np
 from rilievo.chain import Chain
 from rilievo.errors import InputError, MissingError
 from rilievo.evaluate import images
+from rilievo.live import pixels_over
 from rilievo.placed import Placed
 from rilievo.project import explain_os_errors
 from rilievo.stages.splat_photos import PhotoStack
 from rilievo.stages.splats import SplatsConfig
 from rilievo.stages.splats_render import SplatRenderer
+from rilievo.training_run import MAX_SHOWN, publish_quality
 from rilievo.types import Splats
-
-MAX_SHOWN = 6  # held-out photos that are put beside their renderings
 
 
 def _pair(renderer: SplatRenderer, tests: PhotoStack, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -28,11 +27,7 @@ def _pair(renderer: SplatRenderer, tests: PhotoStack, name: str) -> tuple[np.nda
     placed = np.array(photo.cam_from_world)
     placed[:, 3] -= placed[:, :3] @ tests.origin  # the renderer takes cameras in the world
     drawn = renderer.picture(photo.pinhole(), placed)
-    truth = photo.pixels
-    if photo.alpha is not None:
-        a = photo.alpha.astype(np.float32)[..., None] / 255
-        behind = np.array(renderer.splats.background, np.float32) * 255
-        truth = np.rint(truth * a + behind * (1 - a)).astype(np.uint8)
+    truth = pixels_over(photo, renderer.splats.background)
     return drawn, truth, None if photo.mask is None else photo.mask > 0
 
 
@@ -52,9 +47,11 @@ def judge(
     size: int,
     config: SplatsConfig,
     engine: str,
-) -> dict[str, Any]:
-    """PSNR, SSIM and, where its weights are there, LPIPS of each held-out photo, their means, and how it was made."""
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """PSNR, SSIM and, where its weights are there, LPIPS of each held-out photo, their means, and how the splats were
+    made; and pictures, photo left, rendering right, of some."""
     rows, renderer = [], SplatRenderer(splats)
+    pictures: dict[str, np.ndarray] = {}
     lpips: Callable[..., float] | None = images.lpips
     why = ""
     for k, name in enumerate(tests.names):
@@ -68,10 +65,12 @@ def judge(
             except (MissingError, InputError) as error:
                 lpips, why = None, f"{error.what}. {error.hint}"
         rows.append(row)
+        if len(pictures) < MAX_SHOWN:
+            pictures[name] = np.concatenate([truth, drawn], 1)
     if rows:
         chain.progress("held-out photos", len(rows), len(rows))
     mean = lambda key: round(float(np.mean([r[key] for r in rows])), 4) if rows and key in rows[-1] else None  # noqa: E731
-    return {
+    summary = {
         "psnr": mean("psnr"),
         "ssim": mean("ssim"),
         "lpips": mean("lpips"),
@@ -87,29 +86,18 @@ def judge(
         "unit": placed.scene.unit,
         "unplaced": dict(placed.scene.unplaced),
         "settings": asdict(config),
-    }  # fmt: skip
+    }
+    return summary, pictures
 
 
-def publish_splats(chain: Chain, splats: Splats, summary: Mapping[str, Any], tests: PhotoStack) -> None:
-    """HOUSE/export/splats.ply, splats.json and splats/PHOTO.jpg: photo left, rendering right."""
-    import cv2
-
+def publish_splats(
+    chain: Chain, splats: Splats, summary: Mapping[str, Any], pictures: Mapping[str, np.ndarray]
+) -> None:
+    """HOUSE/export/splats.ply, splats.json and splats/PHOTO.jpg."""
     from rilievo.io.splats import write_splats
 
     folder = chain.project.root / "export"
     with explain_os_errors("write the exports", folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_splats(folder / "splats.ply", splats)
-        partial = folder / "splats.json.part"
-        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False), "utf-8")
-        partial.replace(folder / "splats.json")
-        pictures = folder / "splats"
-        pictures.mkdir(exist_ok=True)
-        for old in pictures.glob("*.jpg"):
-            old.unlink()
-        renderer = SplatRenderer(splats)
-        for name in tests.names[:MAX_SHOWN]:
-            drawn, truth, _ = _pair(renderer, tests, name)
-            beside = np.concatenate([truth, drawn], 1)[..., ::-1]
-            _, data = cv2.imencode(".jpg", beside, [cv2.IMWRITE_JPEG_QUALITY, 92])
-            (pictures / (name.replace("/", "_").replace("\\", "_") + ".jpg")).write_bytes(data.tobytes())
+        publish_quality(folder, "splats", summary, pictures)

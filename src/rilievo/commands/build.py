@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import psutil
 import tyro
 
 from rilievo.commands.common import (
     Common,
     Talk,
-    num_cores,
-    parse_megabytes,
     parse_seconds,
     print_result,
+    run_of,
     spell_megabytes,
     spell_seconds,
 )
@@ -69,8 +68,7 @@ def build(
     house = output or default_house(photos[0])
     talk = Talk(common)
     max_seconds = parse_seconds(common.time_budget) if common.time_budget else None
-    free_mb = psutil.virtual_memory().available / 2**20
-    memory_mb = parse_megabytes(common.memory) if common.memory else 0.75 * free_mb
+    run = run_of(common, talk, max_seconds=0.6 * max_seconds if splats and max_seconds else max_seconds)
 
     def announce(plan: plans.Plan) -> None:
         size = plan.settings.depth_size
@@ -78,7 +76,7 @@ def build(
             f"rilievo {__version__}: {plan.num_photos} photos of about {plan.megapixels:.1f} Mpx at quality"
             f" {plan.quality}{f', depth maps of {size} px' if size else ''} -> {house}\n"
             f"expected: about {spell_seconds(plan.seconds)} on {plan.num_threads} threads, less where work is kept from"
-            f" before; {spell_megabytes(plan.memory_mb)} of memory (limit {spell_megabytes(memory_mb)})"
+            f" before; {spell_megabytes(plan.memory_mb)} of memory (limit {spell_megabytes(run.memory_mb)})"
         )
 
     project = pipelines.photos_to_mesh(
@@ -98,12 +96,7 @@ def build(
             watertight=watertight,
             prior=prior,
         ),
-        run=plans.Run(
-            num_threads=common.threads or num_cores(),
-            memory_mb=memory_mb,
-            max_seconds=0.6 * max_seconds if splats and max_seconds else max_seconds,
-            progress=talk.progress,
-        ),
+        run=run,
         announce=announce,
     )
     report = read_report(project)
@@ -114,12 +107,7 @@ def build(
         _, report["splats"] = photos_to_splats(
             house,
             settings=SplatSettings(quality=common.quality, seed=common.seed),
-            run=plans.Run(
-                num_threads=common.threads or num_cores(),
-                memory_mb=memory_mb,
-                max_seconds=0.4 * max_seconds if max_seconds else None,
-                progress=talk.progress,
-            ),
+            run=replace(run, max_seconds=0.4 * max_seconds if max_seconds else None),
             say=talk.say,
         )
     text = (

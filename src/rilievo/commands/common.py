@@ -9,12 +9,15 @@ import re
 import sys
 import time
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from rilievo import interrupt
 from rilievo.errors import InputError
+
+if TYPE_CHECKING:
+    from rilievo.plan import Run
 
 Quality = Literal["draft", "normal", "high"]
 
@@ -55,6 +58,23 @@ def parse_megabytes(text: str) -> float:
     if not match:
         raise InputError(f"cannot read the memory {text!r}", "expected a number and a unit", "write e.g. 500M or 4G")
     return float(match[1]) * {"M": 1, "G": 1024, "T": 1024**2}[match[2].upper()]
+
+
+def run_of(common: Common, talk: Talk, *, max_seconds: float | None = None) -> Run:
+    """How a verb's work is computed, as its common options say. max_seconds: instead of their time budget."""
+    import psutil
+
+    from rilievo.plan import Run
+
+    free_mb = psutil.virtual_memory().available / 2**20
+    if max_seconds is None and common.time_budget:
+        max_seconds = parse_seconds(common.time_budget)
+    return Run(
+        num_threads=common.threads or num_cores(),
+        memory_mb=parse_megabytes(common.memory) if common.memory else 0.75 * free_mb,
+        max_seconds=max_seconds,
+        progress=talk.progress,
+    )
 
 
 def num_cores() -> int:

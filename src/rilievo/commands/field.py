@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import tyro
 
-from rilievo.commands.common import Common, Talk, num_cores, parse_megabytes, parse_seconds, print_result, spell_seconds
+from rilievo.commands.common import Common, Talk, print_result, run_of, spell_seconds
 from rilievo.commands.render import parse_color
 
 
@@ -42,11 +41,9 @@ def field(
         masks: folder of masks, named photo.jpg.png; black is not used.
     """
     from rilievo.pipelines_field import photos_to_field
-    from rilievo.plan import Run
     from rilievo.plan_field import FieldSettings
 
     talk = Talk(common)
-    free_mb = psutil.virtual_memory().available / 2**20
     project, summary = photos_to_field(
         source,
         output,
@@ -61,12 +58,7 @@ def field(
             mesh=mesh,
             seed=common.seed,
         ),
-        run=Run(
-            num_threads=common.threads or num_cores(),
-            memory_mb=parse_megabytes(common.memory) if common.memory else 0.75 * free_mb,
-            max_seconds=parse_seconds(common.time_budget) if common.time_budget else None,
-            progress=talk.progress,
-        ),
+        run=run_of(common, talk),
         say=talk.say,
     )
     quality = "no photo was held out, so how good it is was not measured"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import psutil
 import tyro
 
-from rilievo.commands.common import Common, Talk, num_cores, parse_megabytes, parse_seconds, print_result, spell_seconds
+from rilievo.commands.common import Common, Talk, print_result, run_of, spell_seconds
 from rilievo.commands.render import parse_color
 
 
@@ -57,11 +56,9 @@ def splats(
         live: watch in the browser while it trains.
     """
     from rilievo.pipelines_splats import photos_to_splats
-    from rilievo.plan import Run
     from rilievo.plan_splats import SplatSettings
 
     talk = Talk(common)
-    free_mb = psutil.virtual_memory().available / 2**20
     random = background == "random"
     project, summary = photos_to_splats(
         source,
@@ -85,12 +82,7 @@ def splats(
             engine=engine,
             seed=common.seed,
         ),
-        run=Run(
-            num_threads=common.threads or num_cores(),
-            memory_mb=parse_megabytes(common.memory) if common.memory else 0.75 * free_mb,
-            max_seconds=parse_seconds(common.time_budget) if common.time_budget else None,
-            progress=talk.progress,
-        ),
+        run=run_of(common, talk),
         say=talk.say,
         live=(lambda url: talk.say(f"live: {url}")) if live else None,
     )

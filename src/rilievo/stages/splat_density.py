@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rilievo.geometry import rotation_from_quaternion
 from rilievo.stages.splat_rows import LOGIT, MEAN, QUAT, SCALE
 
 
@@ -69,17 +70,9 @@ def split(rows: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     one = rows[chosen].astype(np.float64)
     axis = one[:, SCALE].argmax(1)
     q = one[:, QUAT] / np.linalg.norm(one[:, QUAT], axis=1, keepdims=True)
-    w, x, y, z = q.T
-    columns = np.stack(
-        [
-            np.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], 1),
-            np.stack([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)], 1),
-            np.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], 1),
-        ],
-        1,
-    )
+    turned = rotation_from_quaternion(q)
     number = np.arange(len(one))
-    step = 0.6 * np.exp(one[number, SCALE.start + axis])[:, None] * columns[number, axis]
+    step = 0.6 * np.exp(one[number, SCALE.start + axis])[:, None] * turned[number, :, axis]
     # Half way between the two centres each has exp(-0.6^2 / 2 / 0.8^2) of its height.
     opacity = 1 / (1 + np.exp(-one[:, LOGIT]))
     each = np.clip((1 - np.sqrt(1 - opacity)) / np.exp(-0.5 * (0.6 / 0.8) ** 2), 1e-4, 0.99)

@@ -8,7 +8,6 @@ from rilievo.types import Splats
 
 ROW = 64
 MEAN, LOGIT, QUAT, SCALE, FILTER, HARMONICS = slice(0, 3), 3, slice(4, 8), slice(8, 11), 11, 16
-SH_C0 = 0.28209479177387814
 MAX_LOGIT = 12.0
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from rilievo import kernels
+from rilievo.gaussians import SH_C0
 from rilievo.stages.splat_photos import PhotoStack, SizedPhoto
-from rilievo.stages.splat_rows import HARMONICS, LOGIT, MEAN, QUAT, ROW, SCALE, SH_C0
+from rilievo.stages.splat_rows import HARMONICS, LOGIT, MEAN, QUAT, ROW, SCALE
 from rilievo.types import PointCloud
 
 HULL_CELLS = 112  # along each side of the box that the visual hull is looked for in

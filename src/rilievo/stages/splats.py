@@ -160,7 +160,7 @@ def start_splats(
 
 
 @dataclass
-class _Work:
+class Work:
     """Arrays that training changes, and room that it uses again and again."""
 
     rows: np.ndarray
@@ -170,6 +170,11 @@ class _Work:
     exposure: np.ndarray
     frame: Any = None
     gradient: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, state: SplatState) -> Work:
+        """Copies of a state's arrays."""
+        return cls(*(np.array(a) for a in (state.rows, state.first, state.second, state.score, state.exposure)))
 
 
 def train(
@@ -186,13 +191,7 @@ def train(
     depths: name and level -> known depth of that photo's size, where config.depth_weight or normal_weight asks for it.
     watch: told the iteration and the rows (which change) after each step; training ends there when it says False.
     """
-    work = _Work(
-        np.array(state.rows),
-        np.array(state.first),
-        np.array(state.second),
-        np.array(state.score),
-        np.array(state.exposure),
-    )
+    work = Work.of(state)
     steps = np.arange(1, NUM_BIAS + 1)
     bias = np.stack([1 / (1 - beta**steps) for beta in BETAS]).astype(np.float32)
     order, epoch, reached = np.zeros(0, int), -1, state.iteration
@@ -205,7 +204,7 @@ def train(
         _step(work, stack, int(order[iteration % len(stack.names)]), iteration, state.extent, depths, bias, config)
         done = iteration + 1
         if done % config.grow_every == 0 and done < config.iterations:
-            _grow(work, done, config)
+            grow(work, done, config)
         reached = done
         if watch is not None and not watch(done, work.rows):
             break
@@ -246,7 +245,7 @@ def rates(iteration: int, extent: float, config: SplatsConfig) -> np.ndarray:
 
 
 def _step(
-    work: _Work,
+    work: Work,
     stack: PhotoStack,
     number: int,
     iteration: int,
@@ -324,7 +323,7 @@ def _step(
         config.scale_weight * share / extent,
     )
     if config.exposure and iteration > 0.05 * config.iterations:
-        _expose(work.exposure, number, np.array([*result[4], *result[5]]), iteration)
+        expose(work.exposure, number, np.array([*result[4], *result[5]]), iteration)
 
 
 def trusted(errors: np.ndarray) -> np.ndarray:
@@ -339,7 +338,7 @@ def trusted(errors: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.where((outlier > 0) & (around > 0.3) | (around > 0.6), 0.0, 1.0), np.float32)
 
 
-def _known_shape(work: _Work, photo: SizedPhoto, known: DepthMap, config: SplatsConfig) -> np.ndarray:
+def _known_shape(work: Work, photo: SizedPhoto, known: DepthMap, config: SplatsConfig) -> np.ndarray:
     """Gradients of depth and normals, put into the gradient's channels; returns that of the transmittance.
 
     With D = sum(w z) and what comes through T, |D - (1 - T) z| / z is 0 where everything that is seen lies at the known
@@ -364,7 +363,7 @@ def _known_shape(work: _Work, photo: SizedPhoto, known: DepthMap, config: Splats
     return d_light
 
 
-def _expose(exposure: np.ndarray, number: int, gradient: np.ndarray, iteration: int) -> None:
+def expose(exposure: np.ndarray, number: int, gradient: np.ndarray, iteration: int) -> None:
     """One step of Adam on a photo's gain and bias; then the mean over photos is put back to no change, so that the
     scene does not drift towards a tint."""
     row = exposure[number].astype(np.float64)
@@ -398,7 +397,7 @@ def _set_filter(rows: np.ndarray, stack: PhotoStack, config: SplatsConfig) -> No
     rows[:, FILTER] = np.where(np.isfinite(least), config.filter_3d * least**2, 0.0)
 
 
-def _grow(work: _Work, iteration: int, config: SplatsConfig) -> None:
+def grow(work: Work, iteration: int, config: SplatsConfig) -> None:
     """Up to grow_until the number follows a curve that reaches the cap with the last change; later ones only drop."""
     last = int(config.grow_until * config.iterations) // config.grow_every * config.grow_every
     if iteration > last and iteration % (5 * config.grow_every):

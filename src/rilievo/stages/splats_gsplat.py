@@ -334,7 +334,7 @@ def _step(
         on.score[stepped, 2] = torch.maximum(on.score[stepped, 2], radii[stepped].amax(-1).to(torch.float32))
     if config.exposure and iteration > 0.05 * config.iterations:
         slope = torch.cat([found[-3], found[-2]]).cpu().numpy()
-        splats._expose(exposure, number, slope.astype(np.float64), iteration)
+        splats.expose(exposure, number, slope.astype(np.float64), iteration)
 
 
 def _set_filter(on: _Device, stack: PhotoStack, config: SplatsConfig) -> None:
@@ -356,8 +356,8 @@ def _grow(on: _Device, iteration: int, exposure: np.ndarray, config: SplatsConfi
     if iteration > last and iteration % (5 * config.grow_every):
         return shown
     rows, first, second, score = (a.cpu().numpy() for a in (on.rows, on.first, on.second, on.score))
-    work = splats._Work(rows, first, second, score, exposure)
-    splats._grow(work, iteration, config)
+    work = splats.Work(rows, first, second, score, exposure)
+    splats.grow(work, iteration, config)
     on.rows, on.first, on.second, on.score = (
         torch.as_tensor(a, device=on.rows.device) for a in (work.rows, work.first, work.second, work.score)
     )
