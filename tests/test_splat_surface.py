@@ -320,7 +320,7 @@ def test_splats_of_somebody_elses_cameras_become_a_mesh(tmp_path):
     assert len(found.faces) > 500
     assert np.median(np.abs(radius - 1)) < 0.02 and np.quantile(np.abs(radius - 1), 0.95) < 0.08
     assert found.texture is not None
-    for file in ("model.glb", "model.obj", "cloud.ply", "cameras/cameras.bin"):
+    for file in ("model.glb", "model.obj", "cloud.ply", "cameras/cameras.bin", "splats_mesh.glb", "splats_cloud.ply"):
         assert (tmp_path / "house" / "export" / file).stat().st_size > 0
 
 

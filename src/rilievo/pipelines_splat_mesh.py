@@ -14,12 +14,13 @@ def splats_to_mesh(
     chain: Chain, placed: Placed, splats_id: str, settings: BuildSettings = BuildSettings()
 ) -> tuple[str, str]:
     """Cloud and textured mesh (object ids) of the splats `splats_id` of placed photos; where `placed` is a house with
-    depth maps, splats complete these. The project's names are then `cameras`, `cloud` and `mesh`, and HOUSE/export has
-    model.glb, model.obj, cloud.ply and the cameras.
+    depth maps, splats complete these. The project's names are then `splats_cloud` and `splats_mesh`, and HOUSE/export
+    has splats_mesh.glb and splats_cloud.ply; where no mesh was before, they are its `cloud`, `mesh` and model.glb too.
 
     Raises InputError when the splats are empty or no depth maps can be drawn that large, AlignmentError when they form
     no surface.
     """
+    from rilievo.io import models
     from rilievo.publish import write_models
 
     project, scene, found = chain.project, placed.scene, gathered(placed)
@@ -32,12 +33,17 @@ def splats_to_mesh(
     # Depth of splats alone is rougher than a pixel: on idol half as many points give the better surface.
     thinning = 3.0 if stereo else 6.0
     mesh = make_mesh(chain, found, Sparse(cameras, scene, {}), cloud, settings, thinning=thinning)
-    names = {"cloud": cloud, "mesh": mesh}
-    if "cameras" not in project.read().get("names", {}):
-        names["cameras"] = cameras
+    has = project.read().get("names", {})
+    names = {"splats_cloud": cloud, "splats_mesh": mesh}
+    first = has.get("mesh") in (None, mesh)
+    if first:
+        names |= {"cloud": cloud, "mesh": mesh, "cameras": has.get("cameras", cameras)}
     chain.name(**names)
     folder = project.root / "export"
     with explain_os_errors("write the exports", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_models(project, folder)
+        models.write(folder / "splats_mesh.glb", project.get(mesh))
+        models.write(folder / "splats_cloud.ply", project.get(cloud))
+        if first:
+            write_models(project, folder)
     return cloud, mesh

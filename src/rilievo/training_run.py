@@ -73,11 +73,13 @@ class Checkpoints:
 
     def latest(self, marks: Sequence[int]) -> tuple[int, Any, dict[str, float]]:
         """The newest state of these iterations: iteration, state and what it cost; (0, None, {}) without any."""
-        for mark in reversed(marks):
-            if found := self._project.find(f"{self._stage} training", self._config, self._recipe(mark)):
-                self._kept = [found.output]
-                return mark, self._project.get(found.output), cost_of(self._project, found.output)
-        return 0, None, {}
+        found = {m: self._project.find(f"{self._stage} training", self._config, self._recipe(m)) for m in marks}
+        kept = {mark: step.output for mark, step in found.items() if step is not None}
+        if not kept:
+            return 0, None, {}
+        self._kept = list(kept.values())  # of a run that was killed, all of them go in the end
+        mark = max(kept)
+        return mark, self._project.get(kept[mark]), cost_of(self._project, kept[mark])
 
     def keep(self, mark: int, state: Any, **cost: float) -> None:
         """Stores the state after so many iterations."""

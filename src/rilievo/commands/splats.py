@@ -29,6 +29,7 @@ def splats(
     photos: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     live: bool = False,
+    mesh: bool = False,
     common: Common = Common(),
 ) -> int:
     """Gaussian splats of photos whose cameras are known: a picture from anywhere, as the photos would show it.
@@ -54,6 +55,7 @@ def splats(
         photos: folder of the photos, where they are no longer where they were.
         masks: folder of masks, named photo.jpg.png; black is not used.
         live: watch in the browser while it trains.
+        mesh: make a cloud and a textured mesh of them too (splats_cloud.ply, splats_mesh.glb).
     """
     from rilievo.pipelines_splats import photos_to_splats
     from rilievo.plan_splats import SplatSettings
@@ -80,6 +82,7 @@ def splats(
             depth_weight=depth_weight,
             normal_weight=normal_weight,
             engine=engine,
+            mesh=mesh,
             seed=common.seed,
         ),
         run=run_of(common, talk),
@@ -100,5 +103,7 @@ def splats(
         f"file      {project.root / 'export' / 'splats.ply'}\n"
         f"pictures  {project.root / 'export' / 'splats'}"
     )
+    if "num_faces" in summary:
+        text += f"\nmesh      {summary['num_faces']} faces, {project.root / 'export' / 'splats_mesh.glb'}"
     print_result(summary, common.json, text)
     return 0

@@ -14,6 +14,8 @@ from rilievo.stages.splat_photos import PhotoStack, SizedPhoto
 from rilievo.stages.splat_rows import HARMONICS, LOGIT, MEAN, QUAT, ROW, SCALE
 from rilievo.types import PointCloud
 
+DOME_REACH = np.radians(40)  # so far from sky that was seen there is sky too
+FEWEST_DOME = 300  # fewer would be so broad that they reach the scene
 HULL_CELLS = 112  # along each side of the box that the visual hull is looked for in
 
 
@@ -231,9 +233,10 @@ def far_away(
     rng = np.random.default_rng([seed, 102])
     frame: Any = None
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    share = -(-most // max(len(stack.names), 1))
-    for name in stack.names:
-        p = stack.get(name, level)
+    num_dome = most // 3 if most >= 3 * FEWEST_DOME else 0
+    share = (most - num_dome) // max(len(stack.names), 1)
+    photos = [stack.get(name, level) for name in stack.names]
+    for p in photos:
         if p.alpha is not None:
             continue
         w, h = p.size
@@ -244,7 +247,7 @@ def far_away(
         if p.mask is not None:
             through &= p.mask > 0
         at = np.flatnonzero(through)
-        if not len(at):
+        if not len(at) or not share:
             continue
         area = len(at) / min(share, len(at))
         at = np.sort(rng.permutation(at)[:share])
@@ -259,4 +262,28 @@ def far_away(
     points, colors, width = (np.concatenate([f[k] for f in found]) for k in range(3))
     far = from_points(points, colors, opacity=0.5)
     far[:, SCALE] = np.log(width)[:, None]
-    return far
+    centers = np.array([-p.cam_from_world[:, :3].T @ p.cam_from_world[:, 3] for p in photos])
+    return np.concatenate([far, _dome(points, colors, centers.mean(0), 1.6 * distance, num_dome)])
+
+
+def _dome(points: np.ndarray, colors: np.ndarray, center: np.ndarray, radius: float, number: int) -> np.ndarray:
+    """Rows of at most `number` broad, nearly opaque Gaussians on a sphere around `center`, in all directions that
+    points (n, 3) with colours uint8 (n, 3) lie near: between what the photos show of the sky there is sky too, and no
+    hole. Colours are means of the points around, the nearer the heavier."""
+    if not number:
+        return np.zeros((0, ROW), np.float32)
+    golden = np.pi * (3 - np.sqrt(5))
+    k = np.arange(number)
+    z = 1 - 2 * (k + 0.5) / number
+    out = np.sqrt(1 - z**2)
+    direction = np.stack([out * np.cos(golden * k), out * np.sin(golden * k), z], 1)
+    toward = points - center
+    toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+    cosine = direction @ toward.T
+    near = cosine.max(1)
+    keep = near > np.cos(DOME_REACH)
+    weight = np.exp(200 * (cosine[keep] - near[keep, None]))
+    color = (weight @ colors.astype(np.float64)) / weight.sum(1, keepdims=True)
+    rows = from_points(center + radius * direction[keep], np.rint(color).astype(np.uint8), opacity=0.95)
+    rows[:, SCALE] = np.log(radius * np.sqrt(4 * np.pi / number))
+    return rows
