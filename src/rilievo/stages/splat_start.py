@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from rilievo import kernels
 from rilievo.gaussians import SH_C0
-from rilievo.stages.splat_photos import PhotoStack, SizedPhoto
+from rilievo.stages.splat_photos import SizedPhoto
 from rilievo.stages.splat_rows import HARMONICS, LOGIT, MEAN, QUAT, ROW, SCALE
 from rilievo.types import PointCloud
 
-DOME_REACH = np.radians(40)  # so far from sky that was seen there is sky too
-FEWEST_DOME = 300  # fewer would be so broad that they reach the scene
 HULL_CELLS = 112  # along each side of the box that the visual hull is looked for in
 
 
@@ -171,7 +168,7 @@ def _may_be(photo: SizedPhoto, points: np.ndarray, margin: int) -> tuple[np.ndar
         import cv2
 
         alpha = cv2.dilate(alpha, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
-    x, y, ahead = _pixel(photo, points)
+    x, y, ahead = pixel_of(photo, points)
     w, h = photo.size
     seen = ahead & (x >= 0) & (y >= 0) & (x < w) & (y < h)
     allowed = np.ones(len(points), bool)
@@ -179,7 +176,8 @@ def _may_be(photo: SizedPhoto, points: np.ndarray, margin: int) -> tuple[np.ndar
     return allowed, seen
 
 
-def _pixel(photo: SizedPhoto, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pixel_of(photo: SizedPhoto, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Column and row int64 (n,) of the pixels that points (n, 3) fall on, and whether they lie before the camera."""
     p = points @ photo.cam_from_world[:, :3].T + photo.cam_from_world[:, 3]
     ahead = p[:, 2] > 1e-9
     z = np.where(ahead, p[:, 2], 1.0)
@@ -193,7 +191,7 @@ def median_color(photos: Sequence[SizedPhoto], points: np.ndarray, *, most: int 
     chosen = [photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, min(most, len(photos))).astype(int))]
     seen = np.full((len(chosen), len(points), 3), np.nan, np.float32)
     for k, photo in enumerate(chosen):
-        x, y, ahead = _pixel(photo, points)
+        x, y, ahead = pixel_of(photo, points)
         w, h = photo.size
         there = ahead & (x >= 0) & (y >= 0) & (x < w) & (y < h)
         seen[k, there] = photo.pixels[y[there], x[there]]
@@ -223,67 +221,3 @@ def at_random(photos: Sequence[SizedPhoto], count: int, seed: int) -> np.ndarray
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     distance = radius * np.where(rng.uniform(size=count) < 0.5, 0.4, 1.5) * rng.uniform(size=count) ** (1 / 3)
     return target + direction * distance[:, None]
-
-
-def far_away(
-    rows: np.ndarray, stack: PhotoStack, level: int, near: float, *, distance: float, most: int, seed: int
-) -> np.ndarray:
-    """Rows of Gaussians for what lies behind everything (sky, far background): where the photos see through those that
-    there are, far out along the line of sight, with the photo's colour. They are spread over the photos evenly."""
-    rng = np.random.default_rng([seed, 102])
-    frame: Any = None
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    num_dome = most // 3 if most >= 3 * FEWEST_DOME else 0
-    share = (most - num_dome) // max(len(stack.names), 1)
-    photos = [stack.get(name, level) for name in stack.names]
-    for p in photos:
-        if p.alpha is not None:
-            continue
-        w, h = p.size
-        frame = kernels.splat_forward(
-            rows, p.camera, p.cam_from_world, w, h, near, 0, 3, True, np.zeros(3, np.float32), False, frame
-        )
-        through = frame.transmittance > 0.8
-        if p.mask is not None:
-            through &= p.mask > 0
-        at = np.flatnonzero(through)
-        if not len(at) or not share:
-            continue
-        area = len(at) / min(share, len(at))
-        at = np.sort(rng.permutation(at)[:share])
-        y, x = np.divmod(at, w)
-        ray = np.stack([(x + 0.5 - p.camera[2]) / p.camera[0], (y + 0.5 - p.camera[3]) / p.camera[1], 0 * x + 1.0], 1)
-        length = distance * rng.uniform(1.0, 1.5, len(at))
-        R, t = p.cam_from_world[:, :3], p.cam_from_world[:, 3]
-        points = (ray * length[:, None] - t) @ R
-        found.append((points, p.pixels[y, x], 0.6 * np.sqrt(area) * length / p.camera[0]))
-    if not found:
-        return np.zeros((0, ROW), np.float32)
-    points, colors, width = (np.concatenate([f[k] for f in found]) for k in range(3))
-    far = from_points(points, colors, opacity=0.5)
-    far[:, SCALE] = np.log(width)[:, None]
-    centers = np.array([-p.cam_from_world[:, :3].T @ p.cam_from_world[:, 3] for p in photos])
-    return np.concatenate([far, _dome(points, colors, centers.mean(0), 1.6 * distance, num_dome)])
-
-
-def _dome(points: np.ndarray, colors: np.ndarray, center: np.ndarray, radius: float, number: int) -> np.ndarray:
-    """Rows of at most `number` broad, nearly opaque Gaussians on a sphere around `center`, in all directions that
-    points (n, 3) with colours uint8 (n, 3) lie near: between what the photos show of the sky there is sky too, and no
-    hole. Colours are means of the points around, the nearer the heavier."""
-    if not number:
-        return np.zeros((0, ROW), np.float32)
-    golden = np.pi * (3 - np.sqrt(5))
-    k = np.arange(number)
-    z = 1 - 2 * (k + 0.5) / number
-    out = np.sqrt(1 - z**2)
-    direction = np.stack([out * np.cos(golden * k), out * np.sin(golden * k), z], 1)
-    toward = points - center
-    toward /= np.linalg.norm(toward, axis=1, keepdims=True)
-    cosine = direction @ toward.T
-    near = cosine.max(1)
-    keep = near > np.cos(DOME_REACH)
-    weight = np.exp(200 * (cosine[keep] - near[keep, None]))
-    color = (weight @ colors.astype(np.float64)) / weight.sum(1, keepdims=True)
-    rows = from_points(center + radius * direction[keep], np.rint(color).astype(np.uint8), opacity=0.95)
-    rows[:, SCALE] = np.log(radius * np.sqrt(4 * np.pi / number))
-    return rows

@@ -14,7 +14,7 @@ import numpy as np
 
 from rilievo import kernels
 from rilievo.errors import InputError
-from rilievo.stages import splat_density, splat_start
+from rilievo.stages import splat_density, splat_far, splat_start
 from rilievo.stages.splat_photos import PhotoStack, SizedPhoto
 from rilievo.stages.splat_rows import FILTER, HARMONICS, LOGIT, MEAN, QUAT, SCALE, splats_of
 from rilievo.types import DepthMap, PointCloud, Splats, SplatState
@@ -141,7 +141,7 @@ def start_splats(
     spread = float(np.quantile(np.linalg.norm(rows[:, MEAN] - np.median(rows[:, MEAN], 0), axis=1), 0.98))
     if config.num_far and method != "visual hull":
         reach = 3 * max(spread, extent) + float(np.linalg.norm(centers - centers.mean(0), axis=1).max())
-        far = splat_start.far_away(
+        far = splat_far.far_away(
             rows,
             stack,
             level,
