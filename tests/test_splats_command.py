@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,32 @@ def test_killed_run_goes_on_to_the_same_bytes(trained, tiny, tmp_path):
     assert cli.main(options) == 0
     names = [Project(h, create=False).read()["names"]["splats"] for h in (house, trained)]
     assert names[0] == names[1]
+
+
+def test_splats_of_a_built_house_start_from_its_cloud_wherever_they_go(tiny_house, tmp_path, capsys):
+    other = tmp_path / "other"
+    short = ["--iterations", "40", "--size", "160", "--max-splats", "3000", "--engine", "cpu"]
+    options = ["splats", str(tiny_house), "-o", str(other), *short, "--depth-weight", "0.1", "--quiet", "--json"]
+    assert cli.main([*options, "--start", "cloud"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["psnr"] > 14 and result["num_splats"] > 1000
+    assert "splats" in Project(other, create=False).read()["names"]
+    assert "splats" not in Project(tiny_house, create=False).read()["names"]
+
+
+def test_mesh_of_splats_leaves_the_built_model_alone(tiny_house, tmp_path, capsys):
+    house = tmp_path / "house"
+    shutil.copytree(tiny_house, house)
+    built = Project(house, create=False).read()["names"]
+    model = (house / "export" / "model.glb").read_bytes()
+    short = ["--iterations", "150", "--size", "200", "--max-splats", "6000", "--engine", "cpu", "--quality", "draft"]
+    assert cli.main(["splats", str(house), *short, "--mesh", "--quiet", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    names = Project(house, create=False).read()["names"]
+    assert result["num_faces"] == len(Project(house, create=False).named("splats_mesh").faces) > 500
+    assert names["mesh"] == built["mesh"] != names["splats_mesh"]
+    assert (house / "export" / "model.glb").read_bytes() == model
+    assert (house / "export" / "splats_mesh.glb").stat().st_size > 10_000
 
 
 def test_bad_input_is_explained(tiny, tmp_path, capsys):

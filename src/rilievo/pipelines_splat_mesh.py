@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rilievo.chain import Chain
 from rilievo.pipelines import Sparse, make_mesh
 from rilievo.pipelines_splat_surface import gathered, make_splat_cloud, stereo_maps
 from rilievo.placed import Placed
 from rilievo.plan import BuildSettings, depth_config
 from rilievo.project import explain_os_errors
+from rilievo.stages.views import pinhole_for
+from rilievo.types import Reconstruction
 
 
 def splats_to_mesh(
     chain: Chain, placed: Placed, splats_id: str, settings: BuildSettings = BuildSettings()
 ) -> tuple[str, str]:
-    """Cloud and textured mesh (object ids) of the splats `splats_id` of placed photos; where `placed` is a house with
-    depth maps, splats complete these. The project's names are then `splats_cloud` and `splats_mesh`, and HOUSE/export
-    has splats_mesh.glb and splats_cloud.ply; where no mesh was before, they are its `cloud`, `mesh` and model.glb too.
+    """Cloud and textured mesh (object ids) of the splats `splats_id` of placed photos; where they are the house's own
+    and it has depth maps, splats complete these. The project's names are then `splats_cloud` and `splats_mesh`, and
+    HOUSE/export has splats_mesh.glb and splats_cloud.ply; where no mesh was before, they are its `cloud`, `mesh` and
+    model.glb too.
 
     Raises InputError when the splats are empty or no depth maps can be drawn that large, AlignmentError when they form
     no surface.
@@ -24,10 +29,10 @@ def splats_to_mesh(
     from rilievo.publish import write_models
 
     project, scene, found = chain.project, placed.scene, gathered(placed)
-    stereo = stereo_maps(chain, scene) if placed.project is not None else {}
-    max_size = depth_config(settings).max_size
-    if stereo:  # the maps are completed pixel by pixel: the same size
-        max_size = max(max(project.get(i).depth.shape) for i in stereo.values())
+    stereo = stereo_maps(chain, scene) if placed.project is project else {}
+    max_size = _size_of(scene, {name: project.get(i).depth.shape for name, i in stereo.items()})
+    if max_size is None:
+        stereo, max_size = {}, depth_config(settings).max_size
     cloud = make_splat_cloud(chain, found, scene, splats_id, stereo=stereo, max_size=max_size)
     cameras = project.put(scene)
     # Depth of splats alone is rougher than a pixel: on idol half as many points give the better surface.
@@ -47,3 +52,15 @@ def splats_to_mesh(
         if first:
             write_models(project, folder)
     return cloud, mesh
+
+
+def _size_of(scene: Reconstruction, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """The `max_size` with which views have these shapes, as maps are completed pixel by pixel; None without any."""
+    if not shapes:
+        return None
+    largest = max(max(shape) for shape in shapes.values())
+    for size in (largest, largest + 1):  # a view that is not shrunk is a fraction of a pixel larger than its shape
+        views = {name: pinhole_for(scene.camera(scene.names.index(name)), size) for name in shapes}
+        if all((v.height, v.width) == shapes[name] for name, v in views.items()):
+            return size
+    return None

@@ -101,7 +101,8 @@ def train_splats(
     def start() -> SplatState:
         if begun is not None and begun_with == config.max_splats:
             return begun
-        dense = None if cloud is None else _of_photos(chain.project.get(cloud), trained)
+        house = placed.project  # where the cloud lies, wherever the splats go
+        dense = None if cloud is None or house is None else _of_photos(house.get(cloud), trained)
         return stage.start_splats(stack, cloud=dense, points=points, colors=colors, config=config)
 
     if run.max_seconds is not None:
@@ -114,6 +115,7 @@ def train_splats(
         f" {config.iterations} steps, at most {config.max_splats} splats, engine {engine}"
     )
     told = Told()
+    depths = _depths(placed.project, stack) if config.depth_weight or config.normal_weight else None
     tests = PhotoStack(tested, load, origin=origin, max_bytes=min(run.memory_mb * 0.2, 2000) * 2**20)
     viewer = None
     if live is not None:
@@ -125,7 +127,7 @@ def train_splats(
             told.seconds = cost_of(chain.project, splats_id).get("seconds", 0.0)
             chain.progress("splats", 1, 1, 1)
         else:
-            splats_id = _train(chain, config, inputs, start, stack, tests, engine, told, viewer)
+            splats_id = _train(chain, config, inputs, start, stack, tests, depths, engine, told, viewer)
         chain.name(splats=splats_id)
         splats: Splats = chain.project.get(splats_id)
         summary, pictures = judge(chain, placed, tests, splats, size=size, config=config, engine=engine)
@@ -205,6 +207,7 @@ def _train(
     start: Callable[[], SplatState],
     stack: PhotoStack,
     tests: PhotoStack,
+    depths: Callable[[str, int], DepthMap | None] | None,
     engine: str,
     told: Told,
     viewer: SplatViewer | None,
@@ -221,7 +224,6 @@ def _train(
         from rilievo.stages.splats_gsplat import train_gsplat
 
         step = train_gsplat
-    depths = _depths(chain.project, stack) if config.depth_weight or config.normal_weight else None
     begun = time.perf_counter()
     if state is None:
         chain.progress("splats", 0, total)
@@ -259,11 +261,11 @@ def _train(
     return output
 
 
-def _depths(project: Project, stack: PhotoStack) -> Callable[[str, int], DepthMap | None]:
+def _depths(project: Project | None, stack: PhotoStack) -> Callable[[str, int], DepthMap | None]:
     """Known depth of the house's photos at the size that training asks for. Raises InputError where there is none."""
-    made = project.read().get("made_from", {})
+    made = {} if project is None else project.read().get("made_from", {})
     ids = next((made[k] for k in ("depth filled", "depth checked") if made.get(k)), None)
-    if ids is None:
+    if project is None or ids is None:
         raise InputError("there are no depth maps to learn from", "", "run `rilievo build` on the photos first")
     by_name: dict[str, str] = {}
     for i in ids:

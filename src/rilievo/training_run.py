@@ -30,7 +30,8 @@ def open_house(
     kernels.set_num_threads(run.num_threads)
     threads = kernels.native().num_threads()
     placed = load_placed(source, photos=photos, masks=masks, num_threads=threads)
-    if placed.project is not None and house is None:
+    same = house is None or Path(house).resolve() == Path(source).resolve()
+    if placed.project is not None and same:
         project = placed.project
     else:
         project = Project(house or Path(f"{Path(source).resolve().stem or 'scene'}-{ending}"))

@@ -52,7 +52,7 @@ def undistort_view(
         raise TypeError(f"alpha must be uint8 {pixels.shape[:2]}, got {alpha.dtype} {alpha.shape}")
     if max_size < 16:
         raise ValueError(f"max_size must be at least 16, got {max_size}")
-    target = _pinhole_for(camera, max_size)
+    target = pinhole_for(camera, max_size)
     w, h = target.width, target.height
     straight = camera.model in ("PINHOLE", "SIMPLE_PINHOLE")
     same = straight and (w, h) == (camera.width, camera.height)
@@ -91,7 +91,7 @@ def undistort_view(
     return View(name, out, target, np.asarray(cam_from_world, np.float64), valid, alpha)
 
 
-def _pinhole_for(camera: Camera, max_size: int) -> Camera:
+def pinhole_for(camera: Camera, max_size: int) -> Camera:
     """PINHOLE camera that covers the field of `camera`, at most max_size px on the longer side."""
     if camera.model in ("PINHOLE", "SIMPLE_PINHOLE"):
         left, top, right, bottom = 0.0, 0.0, float(camera.width), float(camera.height)
