@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from rilievo import kernels
 from rilievo.chain import Chain
 from rilievo.pipelines import Sparse, make_mesh
 from rilievo.pipelines_splat_surface import gathered, make_splat_cloud, stereo_maps
-from rilievo.placed import Placed
-from rilievo.plan import BuildSettings, depth_config
-from rilievo.project import explain_os_errors
+from rilievo.placed import Placed, load_placed
+from rilievo.plan import BuildSettings, Run, depth_config
+from rilievo.project import Project, explain_os_errors
 from rilievo.stages.views import pinhole_for
-from rilievo.types import Reconstruction
+from rilievo.types import Mesh, Reconstruction
+
+
+def add_mesh(
+    project: Project,
+    source: Path | str,
+    *,
+    photos: Path | None = None,
+    masks: Path | None = None,
+    quality: str = "normal",
+    run: Run = Run(),
+) -> dict[str, int]:
+    """The mesh of the splats that `photos_to_splats` made of `source` in a project; its number of vertices and faces.
+    Raises as `splats_to_mesh` does."""
+    chain = Chain(project, kernels.native().num_threads(), run.progress)
+    placed = load_placed(source, photos=photos, masks=masks, num_threads=chain.num_threads)
+    splats_id = project.read()["names"]["splats"]
+    _, mesh_id = splats_to_mesh(chain, placed, splats_id, BuildSettings(quality=quality))
+    mesh: Mesh = project.get(mesh_id)
+    return {"num_vertices": len(mesh.vertices), "num_faces": len(mesh.faces)}
 
 
 def splats_to_mesh(
@@ -29,7 +50,7 @@ def splats_to_mesh(
     from rilievo.publish import write_models
 
     project, scene, found = chain.project, placed.scene, gathered(placed)
-    stereo = stereo_maps(chain, scene) if placed.project is project else {}
+    stereo = stereo_maps(chain, scene) if placed.project is not None and placed.project.root == project.root else {}
     max_size = _size_of(scene, {name: project.get(i).depth.shape for name, i in stereo.items()})
     if max_size is None:
         stereo, max_size = {}, depth_config(settings).max_size

@@ -14,7 +14,7 @@ from rilievo.chain import Chain
 from rilievo.codec import content_id
 from rilievo.errors import InputError
 from rilievo.placed import Placed
-from rilievo.plan import BuildSettings, Run
+from rilievo.plan import Run
 from rilievo.plan_splats import PRESETS, SplatSettings, fit_time, splats_config
 from rilievo.project import Project
 from rilievo.splats_live import SplatViewer
@@ -22,7 +22,7 @@ from rilievo.splats_quality import judge, mean_psnr, publish_splats
 from rilievo.stages import splats as stage
 from rilievo.stages.splat_photos import PhotoStack
 from rilievo.training_run import Checkpoints, cost_of, open_house, split_photos
-from rilievo.types import DepthMap, Mesh, PointCloud, Splats, SplatState
+from rilievo.types import DepthMap, PointCloud, Splats, SplatState
 
 SEGMENTS, MIN_STEPS = 12, 250  # a crash costs at most a twelfth of the training, or so many steps
 
@@ -139,12 +139,6 @@ def train_splats(
             "splats": splats_id,
         }
         publish_splats(chain, splats, summary, pictures)
-        if settings.mesh:
-            from rilievo.pipelines_splat_mesh import splats_to_mesh
-
-            _, mesh_id = splats_to_mesh(chain, placed, splats_id, BuildSettings(quality=settings.quality))
-            mesh: Mesh = chain.project.get(mesh_id)
-            summary |= {"num_vertices": len(mesh.vertices), "num_faces": len(mesh.faces)}
         if viewer:
             viewer.finished(splats, summary)
     finally:

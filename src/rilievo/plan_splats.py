@@ -20,7 +20,7 @@ class SplatSettings:
 
     size: longer side of the photos, px.  background: colour 0..1 behind everything (None: white behind photos with
     transparency, else black).  hold_out: every so many photos one is kept for judging (0: none).  start: "auto",
-    "cloud", "points", "hull" or "random".  engine: "auto", "cpu" or "gsplat".  mesh: make a mesh too.
+    "cloud", "points", "hull" or "random".  engine: "auto", "cpu" or "gsplat".
     """
 
     quality: str = "normal"
@@ -38,7 +38,6 @@ class SplatSettings:
     normal_weight: float = 0.0
     antialiased: bool = True
     engine: str = "auto"
-    mesh: bool = False
     seed: int = 0
 
 

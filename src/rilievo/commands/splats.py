@@ -82,13 +82,17 @@ def splats(
             depth_weight=depth_weight,
             normal_weight=normal_weight,
             engine=engine,
-            mesh=mesh,
             seed=common.seed,
         ),
         run=run_of(common, talk),
         say=talk.say,
         live=(lambda url: talk.say(f"live: {url}")) if live else None,
     )
+    if mesh:
+        from rilievo.pipelines_splat_mesh import add_mesh
+
+        options = run_of(common, talk)
+        summary |= add_mesh(project, source, photos=photos, masks=masks, quality=common.quality, run=options)
     quality = "no photo was held out, so how good they are was not measured"
     if summary["psnr"] is not None:
         quality = f"PSNR {summary['psnr']:.2f} dB, SSIM {summary['ssim']:.3f}"
