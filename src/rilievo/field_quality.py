@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from rilievo.chain import Chain
 from rilievo.evaluate import images
-from rilievo.io.files import replacing
+from rilievo.io.field import write_field
 from rilievo.live import pixels_over
 from rilievo.placed import Placed
 from rilievo.project import explain_os_errors
@@ -59,13 +58,6 @@ def judge(
         "settings": asdict(config),
     }
     return summary, pictures
-
-
-def write_field(path: Path, field: Field) -> None:
-    """A NumPy archive with the arrays and numbers of `types.Field`, by their names; same field, same bytes."""
-    with replacing(path) as file:
-        arrays: dict[str, Any] = {f.name: np.asarray(getattr(field, f.name)) for f in fields(field)}
-        np.savez(file, **arrays)
 
 
 def publish_field(chain: Chain, field: Field, summary: Mapping[str, Any], pictures: Mapping[str, np.ndarray]) -> None:

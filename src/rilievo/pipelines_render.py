@@ -68,7 +68,7 @@ def render(
     num_threads: int = 0,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Draws a house, a file of splats or a mesh along a path into a video (.mp4) or a folder of PNG frames.
+    """Draws a house, a file of splats, of a field or of a mesh along a path into a video (.mp4) or a folder of PNG frames.
 
     Depth goes beside: in a folder as 16 bit PNG with its scale in frames.json, with a video as NAME.depth.mp4 in
     colours; normals likewise. Returns the facts of the result: `files`, `num_frames`, `width`, `height`, `what`, ...
@@ -136,6 +136,12 @@ def open_drawable(source: Path, settings: RenderSettings) -> Drawable:
             f"{source} cannot be drawn", "it is a folder, but not of `rilievo build`", "give a house, or a file"
         )
     file = source / "meta.json" if source.is_dir() else source
+    if file.suffix.lower() == ".npz":
+        from rilievo.io.field import read_field
+
+        if settings.what not in ("auto", "field"):
+            raise InputError(f"{source} holds no {settings.what}", "it holds a field")
+        return _drawable(read_field(file), "field", cameras, settings)
     kind = "splats" if holds_splats(file) else "mesh"
     if settings.what not in ("auto", kind):
         raise InputError(

@@ -33,7 +33,8 @@ def render(
     """A video or frames of splats, a field or a mesh along a path of the camera.
 
     Args:
-        source: the project folder, a file of splats (ply, spz, splat, sog) or a mesh (glb, obj, ply, stl).
+        source: the project folder, a file of splats (ply, spz, splat, sog), a field (npz) or a mesh (glb, obj, ply,
+            stl).
         output: video to write (.mp4), or a folder for PNG frames (default: NAME-PATH.mp4 in the current folder).
         path: orbit (around what the photos look at), through (along the photos), photos (one frame a photo, where it
             was taken), or a camera path of nerfstudio's viewer (.json).

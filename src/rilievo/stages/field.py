@@ -84,6 +84,7 @@ def start_field(views: Sequence[View], *, points: np.ndarray | None = None, conf
             "depth is learned from how things move between photos",
             "give at least two photos that see the same things",
         )
+    check_config(config)
     region = find_region(views, points)
     cells = open_cells(views, region, config.grid)
     if not cells.any():
@@ -119,6 +120,42 @@ def start_field(views: Sequence[View], *, points: np.ndarray | None = None, conf
         num_rays=512,
         num_samples=0,
     )
+
+
+def check_config(config: FieldConfig) -> None:
+    """Raises InputError where a setting is out of its range."""
+    c = config
+    for name, good, wanted in (
+        ("iterations", c.iterations >= 0, "0 or more"),
+        ("samples", c.samples >= 64, "at least 64"),
+        ("levels", c.levels in (4, 8, 12, 16), "4, 8, 12 or 16"),
+        ("table_bits", 4 <= c.table_bits <= 24, "4 to 24"),
+        ("coarsest", 1 <= c.coarsest <= 1024, "1 to 1024"),
+        ("finest", c.finest == 0 or c.coarsest <= c.finest <= 1 << 20, "0, or `coarsest` to 2^20"),
+        ("density_width", 16 <= c.density_width <= 256 and c.density_width % 16 == 0, "a multiple of 16, 16 to 256"),
+        ("color_width", 16 <= c.color_width <= 256 and c.color_width % 16 == 0, "a multiple of 16, 16 to 256"),
+        ("steps", 8 <= c.steps <= 1 << 16, "8 to 2^16"),
+        ("grid", 8 <= c.grid <= 512 and c.grid % 8 == 0, "a multiple of 8, 8 to 512"),
+        ("rate", 0 < c.rate < math.inf, "above 0"),
+        ("last_rate", 0 < c.last_rate <= 1, "above 0, at most 1"),
+        ("huber", 0 <= c.huber < math.inf, "0 or more"),
+        ("distortion", 0 <= c.distortion < math.inf, "0 or more"),
+        ("opacity", 0 <= c.opacity < math.inf, "0 or more"),
+        ("coarse_until", 0 <= c.coarse_until <= 1, "0 to 1"),
+        ("update_every", c.update_every >= 1, "at least 1"),
+        ("background", c.background is None or _is_color(c.background), "three numbers, 0 to 1"),
+        ("seed", c.seed >= 0, "0 or more"),
+    ):
+        if not good:
+            raise InputError(
+                f"the setting {name} is {getattr(c, name)}",
+                f"it must be {wanted}",
+                f"give {name} a value in that range",
+            )
+
+
+def _is_color(color: Sequence[float]) -> bool:
+    return len(color) == 3 and all(0 <= x <= 1 for x in color)
 
 
 def _levels(views: Sequence[View], region: Region, config: FieldConfig) -> np.ndarray:
@@ -205,7 +242,7 @@ class Trainer:
         )
         wanted = self.num_rays * c.samples // max(marched, 1)
         wanted = min(max(wanted, self.num_rays // 2, 64), 2 * self.num_rays, MAX_RAYS)
-        self.num_rays = (self.num_rays + wanted) // 2 // 64 * 64 or 64
+        self.num_rays = (self.num_rays + wanted + 1) // 2  # up: rounded down it would stay below what is wanted
         self.num_samples += marched
         self.kept += kept
         self.iteration += 1
@@ -282,8 +319,14 @@ def train_segment(
     """The state after `until_iteration` steps, those it has included; cut anywhere, the end has the same bytes.
 
     views: the photos of `start_field`, or what `pack_photos` made of them.  watch: called after each step; False ends
-    the segment there. Raises InputError when the loss is no longer a number.
+    the segment there. Raises InputError without photos, for a setting out of its range, and when the loss is no longer
+    a number.
     """
+    check_config(config)
+    if not isinstance(views, PhotoSet) and not views:
+        raise InputError(
+            "there is no photo to train on", "the list of photos is empty", "give the photos that start_field got"
+        )
     photos = views if isinstance(views, PhotoSet) else pack_photos(views, region_of(state.field))
     trainer = Trainer(state, photos, config)
     while trainer.iteration < until_iteration:

@@ -116,10 +116,10 @@ def _silhouette(view: View) -> tuple[np.ndarray, int] | None:
 
 
 def _rules_out(
-    view: View, silhouette: tuple[np.ndarray, int] | None, points: np.ndarray, size: np.ndarray
+    view: View, silhouette: tuple[np.ndarray, int] | None, points: np.ndarray, size: np.ndarray, strict: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For points (n, 3): whether nothing within `size` (n) of them is opaque in the photo; whether the photo shows
-    them."""
+    """For points (n, 3): whether nothing within `size` (n) of them is opaque in the photo; whether the photo shows them
+    (not strict: or something that near to them)."""
     camera = view.camera
     R, t = view.cam_from_world[:, :3].astype(np.float32), view.cam_from_world[:, 3].astype(np.float32)
     p = points @ R.T + t
@@ -128,8 +128,13 @@ def _rules_out(
     y = np.float32(camera.fy) * p[:, 1] / z + np.float32(camera.cy)
     reach = np.float32(max(camera.fx, camera.fy)) * size / z
     front = p[:, 2] > size
-    near = (p[:, 2] > -size) & ~front  # around the camera: anything may be
-    shown = (front & (x > -reach) & (y > -reach) & (x < camera.width + reach) & (y < camera.height + reach)) | near
+    # Around the camera anything may be; further aside in its plane the photo shows nothing.
+    slope = np.hypot(
+        max(camera.cx, camera.width - camera.cx) / camera.fx, max(camera.cy, camera.height - camera.cy) / camera.fy
+    )
+    near = (p[:, 2] > -size) & ~front & (np.hypot(p[:, 0], p[:, 1]) <= np.float32(1 + 2 * slope) * size)
+    rim = np.zeros_like(reach) if strict else reach
+    shown = (front & (x > -rim) & (y > -rim) & (x < camera.width + rim) & (y < camera.height + rim)) | near
     if silhouette is None:
         return np.zeros(len(points), bool), shown
     clear, step = silhouette
@@ -180,7 +185,10 @@ def open_cells(
         good, seen = np.ones(len(at), bool), np.zeros(len(at), np.int32)
         for view, silhouette in zip(views, silhouettes):
             left = np.flatnonzero(good)
-            empty, shown = _rules_out(view, silhouette, world[left], reach[left])
+            # What only the rim of photos may show would never be ruled out; around an object it is nothing.
+            empty, shown = _rules_out(
+                view, silhouette, world[left], reach[left], step == size and not region.unbounded
+            )
             good[left] = ~empty
             seen[left] += shown
         keep = np.zeros(step**3, bool)
