@@ -1,4 +1,4 @@
-"""`rilievo field` as a user runs it: files, figures, a run that is killed, pictures of the result, bad input; meshes."""
+"""`rilievo field` as a user runs it: files, figures, a killed run, pictures of the result, bad input; meshes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from field_scenes import BALL_RADIUS, CAMERA, FOCAL, NUM, SIZE, sphere_field, write_capture
 
+from field_scenes import BALL_RADIUS, CAMERA, FOCAL, NUM, SIZE, sphere_field, write_capture
 from rilievo import cli, geometry
 from rilievo.errors import InputError, ResourceError
 from rilievo.io import models
@@ -135,7 +135,7 @@ def test_a_house_and_a_file_are_drawn(trained, tmp_path):
     with pytest.raises(InputError, match="holds no splats"):
         render(trained / "export" / "field.npz", tmp_path / "x", settings=RenderSettings(what="splats"))
     (tmp_path / "bad.npz").write_bytes(b"PK")
-    with pytest.raises(InputError, match="cannot read bad.npz"):
+    with pytest.raises(InputError, match=r"cannot read bad\.npz"):
         render(tmp_path / "bad.npz", tmp_path / "x", settings=small)
 
 

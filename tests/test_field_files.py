@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from field_scenes import sphere_field
 
+from field_scenes import sphere_field
 from rilievo.errors import InputError
 from rilievo.io.field import read_field, write_field
 
@@ -50,7 +50,7 @@ def test_a_field_comes_back_from_its_file(tmp_path):
 
 def test_files_that_are_no_field(tmp_path):
     path = tmp_path / "field.npz"
-    with pytest.raises(InputError, match="cannot read .*field.npz"):
+    with pytest.raises(InputError, match=r"cannot read .*field\.npz"):
         read_field(path)
     path.write_bytes(b"")
     assert "damaged, or no .npz" in problem(path).why
@@ -59,7 +59,7 @@ def test_files_that_are_no_field(tmp_path):
     np.savez(path, table=np.zeros(3))
     assert "does not hold a radiance field" in problem(path).why
     np.save(tmp_path / "a.npy", np.zeros(3))
-    os.replace(tmp_path / "a.npy", path)
+    (tmp_path / "a.npy").replace(path)
     problem(path)
 
 
@@ -83,7 +83,11 @@ def test_a_file_that_was_cut_off_or_changed(tmp_path):
         ("table", lambda a: a.astype(np.float64), "its table is float64"),
         ("table", lambda a: a.astype(">f4"), "its table is >f4"),
         ("table", lambda a: a.ravel(), "its table is float32 with 1 axes"),
-        ("table", lambda a: np.where(np.arange(4) == 2, np.nan, a).astype(np.float32), "table holds numbers that are not"),
+        (
+            "table",
+            lambda a: np.where(np.arange(4) == 2, np.nan, a).astype(np.float32),
+            "table holds numbers that are not",
+        ),
         ("table", lambda a: np.ascontiguousarray(a[:, :2]), "wrong shape"),
         ("weights", lambda a: np.full_like(a, np.inf), "weights holds numbers that are not"),
         ("weights", lambda a: a[1:], "weights, not"),

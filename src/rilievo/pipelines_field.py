@@ -19,10 +19,11 @@ from rilievo.plan import Run
 from rilievo.plan_field import PRESETS, FieldSettings, field_config, fit_time
 from rilievo.project import Project
 from rilievo.stages import field as stage
+from rilievo.stages.field_free import sky_color
 from rilievo.stages.field_mesh import FieldMeshConfig, mesh_field
 from rilievo.stages.field_scene import PhotoSet, pack_photos
 from rilievo.training_run import Checkpoints, cost_of, open_house, split_photos
-from rilievo.types import Field, FieldState, Mesh, View
+from rilievo.types import Field, FieldState, Mesh, PointCloud, View
 
 SEGMENT = 1000  # a crash costs at most so many steps
 
@@ -60,7 +61,10 @@ def photos_to_field(
     trained, tested = _split(placed, settings, size)
     views = _load(chain, placed, trained, size, run.memory_mb)
     opaque = any(v.alpha is None for v in views)
-    background = settings.background or ((0.0, 0.0, 0.0) if opaque else (1.0, 1.0, 1.0))
+    seen_points = _points_of(placed, trained) if opaque else None
+    background = settings.background or (1.0, 1.0, 1.0)
+    if seen_points is not None and settings.background is None:
+        background = sky_color(views, seen_points) or (0.0, 0.0, 0.0)
     config = field_config(settings, background, unbounded=opaque)
     index = [placed.scene.names.index(n) for n in trained]
     inputs = [
@@ -68,13 +72,14 @@ def photos_to_field(
             size, list(trained), [placed.photo_ids[n] for n in trained], *[placed.scene.camera(i) for i in index],
             placed.scene.cam_from_world[index], placed.scene.points,
         ),
+        placed.cloud or "",
     ]  # fmt: skip
-    begin = stage.start_field(views, points=placed.scene.points, config=config)
+    begin = stage.start_field(views, points=placed.scene.points, seen=seen_points, config=config)
     seen = pack_photos(views, stage.region_of(begin.field))
     del views
     if run.max_seconds is not None:
         spent = time.perf_counter() - started
-        after = 2.0 + 1.5e-6 * len(tested) * size * size  # held-out photos and files
+        after = 2.0 + (8e-6 if opaque else 1.5e-6) * len(tested) * size * size  # held-out photos and files
         config = fit_time(begin, seen, config, max(run.max_seconds - spent - after, 1.0))
     say(
         f"{len(trained)} photos to train on, {len(tested)} held out; {config.iterations} steps,"
@@ -117,6 +122,18 @@ def _split(placed: Placed, settings: FieldSettings, size: int) -> tuple[tuple[st
     if settings.hold_out < 0 or settings.hold_out == 1:
         raise InputError(f"--hold-out {settings.hold_out} leaves no photo to train on", "", "give 0, or 2 or more")
     return split_photos(placed, settings.hold_out)
+
+
+def _points_of(placed: Placed, names: Sequence[str]) -> list[np.ndarray]:
+    """For each photo the points, float64 (n, 3), that it is known to see: of the dense cloud, else the sparse ones."""
+    if placed.cloud is None or placed.project is None:
+        scene = placed.scene
+        numbers = [scene.names.index(n) for n in names]
+        return [scene.points[scene.obs_point[scene.obs_photo == k]] for k in numbers]
+    cloud: PointCloud = placed.project.get(placed.cloud)
+    owner = np.repeat(np.arange(len(cloud.points), dtype=np.int32), np.diff(cloud.view_offsets))
+    numbers = [cloud.names.index(n) if n in cloud.names else -1 for n in names]
+    return [cloud.points[owner[cloud.view_index == k]] + cloud.origin for k in numbers]
 
 
 def _load(chain: Chain, placed: Placed, names: Sequence[str], size: int, memory_mb: float) -> list[View]:

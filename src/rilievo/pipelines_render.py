@@ -68,7 +68,7 @@ def render(
     num_threads: int = 0,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Draws a house, a file of splats, of a field or of a mesh along a path into a video (.mp4) or a folder of PNG frames.
+    """Draws a house, or a file of splats, field or mesh, along a path into a video (.mp4) or a folder of PNG frames.
 
     Depth goes beside: in a folder as 16 bit PNG with its scale in frames.json, with a video as NAME.depth.mp4 in
     colours; normals likewise. Returns the facts of the result: `files`, `num_frames`, `width`, `height`, `what`, ...

@@ -16,8 +16,8 @@ class FieldSettings:
     """What may change the field of `photos_to_field`; None: by quality, or as the photos are.
 
     size: longer side of the photos, px.  background: colour 0..1 behind everything (None: white behind photos with
-    transparency, else black).  hold_out: every so many photos one is kept for judging (0: none).  mesh: make a mesh
-    too.
+    transparency, else that of the sky, else black).  hold_out: every so many photos one is kept for judging (0: none).
+    mesh: make a mesh too.
     """
 
     quality: str = "normal"

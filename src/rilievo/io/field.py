@@ -1,4 +1,4 @@
-"""Radiance fields: files to values and back. A file is an uncompressed .npz of NumPy that holds `types.Field` by name."""
+"""Radiance fields: files to values and back. A file is an uncompressed .npz that holds `types.Field` by name."""
 
 from __future__ import annotations
 
@@ -68,7 +68,11 @@ def read_field(path: str | os.PathLike[str]) -> Field:
     if why := _fault(held):
         raise wrong(f"{why}: it is damaged")
     return Field(
-        **{name: np.ascontiguousarray(held[name]) for name, (_, axes) in _PARTS.items() if axes and name != "background"},
+        **{
+            name: np.ascontiguousarray(held[name])
+            for name, (_, axes) in _PARTS.items()
+            if axes and name != "background"
+        },
         density_width=int(held["density_width"]),
         color_width=int(held["color_width"]),
         radius=float(held["radius"]),
@@ -101,7 +105,7 @@ def _fault(held: dict[str, Any]) -> str:
     edges = held["edges"]
     if len(edges) < 2 or edges[0] < 0 or (np.diff(edges) <= 0).any():
         return "its edges do not rise"
-    if held["center"].shape != (3,) or not 0 < float(held["radius"]):
+    if held["center"].shape != (3,) or not float(held["radius"]) > 0:
         return "it does not say where it is"
     if held["background"].shape != (3,) or (np.abs(held["background"] - 0.5) > 0.5).any():
         return "its background is no colour"

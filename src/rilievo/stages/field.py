@@ -28,6 +28,8 @@ ROW = 4  # features a level
 OUT, COLOR_IN = 16, 32
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-15
 MAX_RAYS = 1 << 17
+START_DENSITY = 0.06  # per radius, in an unbounded scene
+WARM_UP = 256  # steps in an unbounded scene before cells may be empty, at most an eighth of all
 LOOKS = 1 << 17  # cells that are looked at in one go
 
 
@@ -35,7 +37,7 @@ LOOKS = 1 << 17  # cells that are looked at in one go
 class FieldConfig:
     """How a radiance field is trained."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     iterations: int = 6000
     """steps of training"""
     samples: int = 1 << 15
@@ -76,8 +78,15 @@ class FieldConfig:
     """seed of everything random"""
 
 
-def start_field(views: Sequence[View], *, points: np.ndarray | None = None, config: FieldConfig) -> FieldState:
-    """An untrained field for these photos (`points`, float64 (p, 3): sparse points of the scene, where known)."""
+def start_field(
+    views: Sequence[View],
+    *,
+    points: np.ndarray | None = None,
+    seen: Sequence[np.ndarray] | None = None,
+    config: FieldConfig,
+) -> FieldState:
+    """An untrained field for these photos. points: float64 (p, 3), sparse points of the scene, where known.  seen: for
+    each photo the points (n, 3) that it sees; in front of them the field is empty."""
     if len(views) < 2:
         raise InputError(
             f"a radiance field needs several photos, not {len(views)}",
@@ -86,7 +95,7 @@ def start_field(views: Sequence[View], *, points: np.ndarray | None = None, conf
         )
     check_config(config)
     region = find_region(views, points)
-    cells = open_cells(views, region, config.grid)
+    cells = open_cells(views, region, config.grid, seen=seen)
     if not cells.any():
         raise InputError(
             "no part of space is seen by two photos", "the photos do not overlap", "check the cameras of the photos"
@@ -95,6 +104,8 @@ def start_field(views: Sequence[View], *, points: np.ndarray | None = None, conf
     rng = np.random.default_rng([config.seed, 0xF1E1D])
     table = rng.uniform(-1e-4, 1e-4, (int(levels[-1, 1] + levels[-1, 2]), ROW)).astype(np.float32)
     weights = _first_weights(rng, config)
+    if region.unbounded:
+        _thin_out(table[: int(levels[0, 2])], weights, config)
     field = Field(
         table=table,
         levels=levels,
@@ -188,6 +199,19 @@ def _first_weights(rng: np.random.Generator, config: FieldConfig) -> np.ndarray:
     return np.concatenate([w.ravel() for w in matrices]).astype(np.float32)
 
 
+def _thin_out(coarsest: np.ndarray, weights: np.ndarray, config: FieldConfig) -> None:
+    """Lets the density begin at START_DENSITY everywhere, by a feature that is 1, a hidden unit that copies it, and
+    what that adds to the logarithm of density: a ray of many radii must not begin in fog, which photos of few sides
+    would never clear."""
+    d = config.density_width
+    coarsest[:, 0] = 1
+    first = weights[: ROW * config.levels * d].reshape(-1, d)
+    first[:, 0] = 0
+    first[0] = 0
+    first[0, 0] = 1
+    weights[ROW * config.levels * d] = math.log(START_DENSITY)
+
+
 class Trainer:
     """A state's arrays while they change.
 
@@ -251,7 +275,11 @@ class Trainer:
         """Looks at a part of the cells again: a cell keeps the larger of what it had, less a twentieth, and what it has
         at a place drawn in it (Mueller et al. 2022, appendix E.2)."""
         f, grid = self.state.field, self.config.grid
-        count = min(len(self.open), LOOKS)
+        warm_up = min(WARM_UP, self.config.iterations // 8) if f.unbounded else 0
+        if self.iteration < warm_up:
+            return  # nothing is known yet of far the most cells
+        begins = f.unbounded and self.iteration < warm_up + self.config.update_every
+        count = len(self.open) if begins else min(len(self.open), LOOKS)
         rng = np.random.default_rng([self.config.seed, 0x0CC, self.iteration])
         begin = (self.iteration // self.config.update_every * count) % len(self.open)
         which = (begin + np.arange(count)) % len(self.open)
@@ -261,7 +289,7 @@ class Trainer:
         now = kernels.field_density(f.levels, f.density_width, f.color_width, self.table, self.weights, u)
         flat = self.density.reshape(-1)
         fade = np.float32(0.95 ** (len(self.open) / count))  # seldom seen cells forget as much
-        flat[cells] = np.maximum(fade * flat[cells], now)
+        flat[cells] = now if begins else np.maximum(fade * flat[cells], now)
         known = flat[self.open]
         thick = known * self.spacing
         limit = min(0.01, float(thick.mean(dtype=np.float64)))

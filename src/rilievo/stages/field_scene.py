@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rilievo.errors import InputError
+from rilievo.stages.field_free import Front, fronts
 from rilievo.types import View
 
 NEAR = 0.02  # of the scene's radius: nothing is looked for nearer to a camera
@@ -81,7 +82,10 @@ def find_region(views: Sequence[View], points: np.ndarray | None = None) -> Regi
     if points is not None and len(points) >= 20:
         focus = np.median(points, 0)
         far = np.linalg.norm(points - focus, axis=1)
+        # Beyond the radius cells grow: where cameras stand around the scene the space before them should not.
+        around = float(np.median(np.linalg.norm(centers - focus, axis=1)))
         radius = float(np.quantile(far, 0.8))
+        radius = max(radius, min(1.1 * around, 4 * radius))
     else:
         radius = float(np.median(away))
         if radius < 1e-9:
@@ -116,10 +120,15 @@ def _silhouette(view: View) -> tuple[np.ndarray, int] | None:
 
 
 def _rules_out(
-    view: View, silhouette: tuple[np.ndarray, int] | None, points: np.ndarray, size: np.ndarray, strict: bool
+    view: View,
+    silhouette: tuple[np.ndarray, int] | None,
+    front: Front | None,
+    points: np.ndarray,
+    size: np.ndarray,
+    strict: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For points (n, 3): whether nothing within `size` (n) of them is opaque in the photo; whether the photo shows them
-    (not strict: or something that near to them)."""
+    """For points (n, 3): whether the photo tells that nothing is within `size` (n) of them; whether it shows them (not
+    strict: or something that near to them)."""
     camera = view.camera
     R, t = view.cam_from_world[:, :3].astype(np.float32), view.cam_from_world[:, 3].astype(np.float32)
     p = points @ R.T + t
@@ -127,21 +136,26 @@ def _rules_out(
     x = np.float32(camera.fx) * p[:, 0] / z + np.float32(camera.cx)
     y = np.float32(camera.fy) * p[:, 1] / z + np.float32(camera.cy)
     reach = np.float32(max(camera.fx, camera.fy)) * size / z
-    front = p[:, 2] > size
+    before = p[:, 2] > size
     # Around the camera anything may be; further aside in its plane the photo shows nothing.
     slope = np.hypot(
         max(camera.cx, camera.width - camera.cx) / camera.fx, max(camera.cy, camera.height - camera.cy) / camera.fy
     )
-    near = (p[:, 2] > -size) & ~front & (np.hypot(p[:, 0], p[:, 1]) <= np.float32(1 + 2 * slope) * size)
+    near = (p[:, 2] > -size) & ~before & (np.hypot(p[:, 0], p[:, 1]) <= np.float32(1 + 2 * slope) * size)
     rim = np.zeros_like(reach) if strict else reach
-    shown = (front & (x > -rim) & (y > -rim) & (x < camera.width + rim) & (y < camera.height + rim)) | near
+    shown = (before & (x > -rim) & (y > -rim) & (x < camera.width + rim) & (y < camera.height + rim)) | near
+    inside = before & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
+    empty = np.zeros(len(points), bool)
+    if front is not None:
+        empty = inside & front.rules_out(x, y, p[:, 2], size, reach)
+        # The camera itself stood somewhere.
+        empty |= (np.linalg.norm(p, axis=1) < 2 * size) & (3 * size < front.near)
     if silhouette is None:
-        return np.zeros(len(points), bool), shown
+        return empty, shown
     clear, step = silhouette
     column = np.clip(x / step, 0, clear.shape[1] - 1).astype(np.int32)
     row = np.clip(y / step, 0, clear.shape[0] - 1).astype(np.int32)
-    inside = front & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
-    return inside & (clear[row, column] * step > reach + 2 * step), shown
+    return empty | (inside & (clear[row, column] * step > reach + 2 * step)), shown
 
 
 def squeeze(points: np.ndarray, unbounded: bool) -> np.ndarray:
@@ -163,13 +177,19 @@ def expand(u: np.ndarray, unbounded: bool) -> np.ndarray:
 
 
 def open_cells(
-    views: Sequence[View], region: Region, size: int, silhouettes: Sequence[tuple[np.ndarray, int] | None] | None = None
+    views: Sequence[View],
+    region: Region,
+    size: int,
+    silhouettes: Sequence[tuple[np.ndarray, int] | None] | None = None,
+    seen: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """The cells of the occupancy grid that may hold something, bool (size, size, size) [z, y, x].
 
-    Ruled out is what a silhouette (alpha) cuts away, and what too few photos show: less than half of them around an
+    Ruled out is what a silhouette (alpha) cuts away, what lies in front of points that a photo sees (`seen`, see
+    `field_free.fronts`), and what too few photos show: less than half of them around an
     object before transparent background, else less than two."""
     silhouettes = silhouettes or [_silhouette(v) for v in views]
+    ends = fronts(views, seen)
     least = max(2, len(views) // 2) if not region.unbounded else min(2, len(views))
     step = size
     while step > 16 and step % 2 == 0:
@@ -183,12 +203,11 @@ def open_cells(
         reach = (np.sqrt(3) / 2 * width * region.radius).astype(np.float32)
         world = (points * region.radius + region.center).astype(np.float32)
         good, seen = np.ones(len(at), bool), np.zeros(len(at), np.int32)
-        for view, silhouette in zip(views, silhouettes):
+        for view, silhouette, front in zip(views, silhouettes, ends):
             left = np.flatnonzero(good)
             # What only the rim of photos may show would never be ruled out; around an object it is nothing.
-            empty, shown = _rules_out(
-                view, silhouette, world[left], reach[left], step == size and not region.unbounded
-            )
+            strict = step == size and not region.unbounded
+            empty, shown = _rules_out(view, silhouette, front, world[left], reach[left], strict)
             good[left] = ~empty
             seen[left] += shown
         keep = np.zeros(step**3, bool)

@@ -28,7 +28,7 @@ NEAR = 0.01  # what is nearer to a camera than this share of the scene's distanc
 class SplatsConfig:
     """Settings of the training of splats."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     iterations: int = 6000
     """steps, one photo each"""
