@@ -36,8 +36,9 @@ function route() {
     $("content").replaceChildren();
     $("content").className = "";
     document.title = "rilievo studio";
-    $("nav-houses").toggleAttribute("aria-current", show !== queue.show);
-    $("nav-queue").toggleAttribute("aria-current", show === queue.show);
+    for (const [id, here] of [["nav-houses", show !== queue.show], ["nav-queue", show === queue.show]])
+      if (here) $(id).setAttribute("aria-current", "page");
+      else $(id).removeAttribute("aria-current");
     leave = show($("content"), ...parameters) ?? (() => {});
     window.scrollTo(0, 0);
     if (!first) $("content").focus({ preventScroll: true });

@@ -13,7 +13,8 @@ export const address = (id, tab) => `#/h/${encodeURIComponent(id)}${tab ? `/${ta
 export function show(root) {
   const list = el("ul.houses", { "aria-label": "houses" });
   const room = el("div");
-  const title = el("div.title", {}, el("h1", {}, "Houses"), el("a.button.strong", { href: "#/new" }, "New house"));
+  const title = el("div.title", {}, el("h1", {}, "Houses"),
+    el("p.dim.wide.grow", {}, "Drop photos anywhere here to begin a new one."), el("a.button.strong", { href: "#/new" }, "New house"));
   root.classList.add("page");
   root.append(title, room, list);
   const trouble = el("div");

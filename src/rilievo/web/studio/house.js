@@ -30,9 +30,9 @@ export function show(root, id, tab) {
   const nav = el("nav.tabs", { "aria-label": "parts of the house" });
   const body = el("section.tab");
   const head = el("div.house-head", {},
-    title, state,
+    el("h1.unseen", {}, "House"), title, state,
     el("button.danger", { type: "button", onclick: async () => { if (await removeHouse(id, title.value)) location.hash = "#/"; } },
-      "Delete", el("span.wide", {}, " house")));
+      "Delete", el("span.wide", {}, "house")));
   let now = null, open = null, current = null, wanted = tab;
   root.classList.add("house");
   root.append(head, nav, body);
@@ -70,7 +70,8 @@ export function show(root, id, tab) {
     body.replaceChildren();
     root.dataset.tab = name;
     for (const [key, link] of links) {
-      link.toggleAttribute("aria-current", key === name);
+      if (key === name) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
     }
     open = TABS[name][1](body, page);
     open.update(now);

@@ -13,6 +13,7 @@ export function showJob(root, id, page, tell) {
   const head = el("h2"), line = el("p.dim.number.grow", { role: "status" });
   const bar = el("progress", { max: 1, "aria-label": "progress" });
   const stages = el("ol.stages");
+  const stagesBox = el("details", { open: true }, el("summary", {}, "Stages"), stages);
   const log = el("pre.log", { tabindex: "0", "aria-label": "the last lines of its log" });
   const logBox = el("details", { hidden: true }, el("summary", {}, "Log"), log);
   const cancel = el("button.outlined", { type: "button", onclick: async () => {
@@ -20,7 +21,7 @@ export function showJob(root, id, page, tell) {
   } }, "Cancel");
   const end = el("div");
   const preview = previews(page);
-  const left = el("div.panel.job", {}, el("div.row", {}, head, cancel), bar, line, end, stages, logBox);
+  const left = el("div.panel.job", {}, el("div.row", {}, head, cancel), bar, line, end, stagesBox, logBox);
   root.append(el("div.split", {}, left, preview.node));
   let status = null, closed = false, source = null, asking = null;
 
@@ -50,6 +51,7 @@ export function showJob(root, id, page, tell) {
       done: [job.quality, job.seconds ? `took ${duration(job.seconds)}` : null, day(job.finished ?? job.started)].filter(Boolean).join(" · "),
     }[job.status] ?? "");
     line.hidden = !line.textContent;
+    stagesBox.hidden = !job.stages?.length;
     keyed(stages, job.stages ?? [], (stage) => stage.name, stageLine, paintStage);
     function paintStage(node, stage) {
       const finished = stage.total > 0 && stage.done >= stage.total, now = running && stage.name === job.stage;
@@ -57,7 +59,7 @@ export function showJob(root, id, page, tell) {
       if (now) node.setAttribute("aria-current", "step");
       else node.removeAttribute("aria-current");
       say(node.children[1], stage.name);
-      say(node.children[2], stage.total > 1 && (now || !finished) && stage.done !== null ? `${stage.done} of ${stage.total}` : "");
+      say(node.children[2], stage.total > 1 && !finished && stage.done > 0 ? `${stage.done} of ${stage.total}` : "");
       say(node.children[3], stage.seconds >= 0.5 ? duration(stage.seconds) : "");
       const inner = node.children[4];
       inner.hidden = !now || !(stage.total > 1);
@@ -73,7 +75,7 @@ export function showJob(root, id, page, tell) {
     }
     if (job.status !== status) {
       end.replaceChildren(...ending(job));
-      left.classList.toggle("ended", !open);
+      stagesBox.open = job.status !== "done";
       if (status !== null) page.refresh();
       status = job.status;
     }

@@ -27,7 +27,7 @@ export function showPhotos(root, page) {
 
   let photos = [], arrivals = batch.arrivals;
   const watching = poll(() => ask(house(page.id, "photos")), (list) => {
-    photos = list;
+    photos = list.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
     paint();
   }, (error) => { if (error.status !== 0 && error.status !== 404) notice(error); }, () => (batch.counts().open ? 1 : 5));
   const noWatch = watch((changed) => {

@@ -8,7 +8,7 @@ export const STATES = {
   empty: { word: "empty", blank: "no photos yet" },
   uploading: { word: "receiving photos", blank: "receiving photos" },
   ready: { word: "ready to make", blank: "nothing made yet" },
-  queued: { word: "waiting in the queue" },
+  queued: { word: "waiting" },
   running: { word: "being made" },
   failed: { word: "failed" },
   done: { word: "done" },
