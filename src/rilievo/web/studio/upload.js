@@ -40,6 +40,7 @@ class Batch {
 
   /** More files: [{name, size, file}]. Those that are under way already are left alone. */
   add(items, { keepThem = true } = {}) {
+    if (!this.counts().open) this.items = this.items.filter((item) => item.state !== "done");  // counted anew
     const known = new Map(this.items.map((item) => [item.name, item]));
     const fresh = [];
     for (const { name, size, file } of items) {
