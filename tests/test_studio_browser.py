@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Complaints, artefacts, browser, executable, shots
 from PIL import Image
+
+from browser import Complaints, artefacts, browser, executable, shots
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "capture" / "photos").glob("*.jpg"))
 EVIL = "<img src=x onerror=alert(1)>.jpg"
@@ -168,6 +169,36 @@ def test_sending_goes_on_after_a_lost_connection_a_pause_and_a_reload(page, tmp_
     page.wait_for_function("() => document.querySelector('#silence').hidden")
 
 
+def test_folders_and_drops_keep_equal_names_apart(page, tmp_path):
+    top = tmp_path / "walk"
+    for folder in ("left", "right"):
+        (top / folder).mkdir(parents=True)
+        small(top / folder, ["IMG_1.jpg", "IMG_2.jpg"])
+    (top / "notes.txt").write_text("not a photo")
+    page.goto(page.url.split("#")[0] + "#/new")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a folder").click()
+    chooser.value.set_files(str(top))
+    photos_arrive(page, 4)
+    assert page.get_by_label("name of the house").input_value() == "walk"
+    names = page.locator(".photo .name").all_inner_texts()
+    assert names == ["left-IMG_1.jpg", "left-IMG_2.jpg", "right-IMG_1.jpg", "right-IMG_2.jpg"]
+    page.get_by_text("1 file left out: neither photo nor video").wait_for()
+
+    [photo] = small(tmp_path, ["dropped.jpg"])
+    page.evaluate(
+        """async (numbers) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([new Uint8Array(numbers)], "dropped.jpg", { type: "image/jpeg" }));
+          const target = document.querySelector(".photos");
+          for (const kind of ["dragenter", "dragover", "drop"])
+            target.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        list(photo.read_bytes()),
+    )
+    photos_arrive(page, 5)
+
+
 def test_names_are_text_and_wrong_files_are_told(page, tmp_path):
     keep = artefacts(tmp_path)
     broken = tmp_path / "broken.jpg"
@@ -236,10 +267,8 @@ def test_queue_cancel_go_on_and_delete(page, tmp_path):
     for title in ("Second in the queue", "First in the queue"):
         page.get_by_role("button", name=f"cancel {title}").click()
         page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
-        page.wait_for_function(
-            "t => [...document.querySelectorAll('.jobs li')].find((row) => row.textContent.includes(t))?.querySelector('.state').textContent === 'cancelled'",
-            arg=title,
-        )
+        row = page.locator(".jobs li").filter(has_text=title)
+        row.get_by_text("cancelled", exact=True).wait_for()
     page.get_by_role("link", name="First in the queue").click()
     page.get_by_role("button", name="Go on").wait_for()
     shots(page, keep, "studio-cancelled")
@@ -254,9 +283,8 @@ def test_queue_cancel_go_on_and_delete(page, tmp_path):
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_function("() => location.hash === '#/'")
-    page.wait_for_function(
-        "() => document.querySelector('.card') && !document.querySelector('#content').textContent.includes('First in the queue')"
-    )
+    page.locator(".card").first.wait_for()
+    page.get_by_text("First in the queue").wait_for(state="detached")
 
 
 def test_the_keyboard_reaches_everything(page):

@@ -1,7 +1,7 @@
 // A house: its head, its tabs, and what they share.
 
 import { ask, house, poll } from "./api.js";
-import { el, notice, say, troubleBox } from "./dom.js";
+import { el, notice, plural, say, troubleBox } from "./dom.js";
 import { showFiles, showReport } from "./files_tab.js";
 import { address, removeHouse } from "./gallery.js";
 import { showMake } from "./make.js";
@@ -120,7 +120,7 @@ export function show(root, id, tab) {
 
 /** More files for a house. */
 export function addTo(id, items, skipped) {
-  if (skipped) notice(`${skipped} left out: neither photo nor video`);
+  if (skipped) notice(`${plural(skipped, "file")} left out: neither photo nor video`);
   if (!items.length) return;
   batchOf(id).add(items);
   location.hash = address(id, "photos");
