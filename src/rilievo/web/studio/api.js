@@ -15,7 +15,12 @@ const SILENT = [
 
 /** JSON from `place`. json: what is sent; body: raw bytes instead. Raises Trouble; status 0: no answer at all. */
 export async function ask(place, { method, json, body, headers = {}, signal } = {}) {
-  const how = { method: method ?? (json === undefined ? "GET" : "POST"), headers: { ...headers }, signal, cache: "no-store" };
+  const how = {
+    method: method ?? (json === undefined ? "GET" : "POST"),
+    headers: { ...headers },
+    signal,
+    cache: "no-store",
+  };
   if (json !== undefined) {
     how.headers["Content-Type"] = "application/json";
     how.body = JSON.stringify(json);
@@ -41,13 +46,29 @@ export async function ask(place, { method, json, body, headers = {}, signal } = 
   }
   if (answer.ok) return document_;
   const told = document_ && typeof document_.error === "string" ? document_ : {};
-  const unknown = answer.status === 401
-    ? ["This page has no key to the studio", "the server was started anew, or the address was typed by hand", "open the address that `rilievo serve` printed"]
-    : ["The studio could not do that", `it answered with status ${answer.status}`, "try it again; the terminal of `rilievo serve` may say more"];
-  throw new Trouble(answer.status, told.error ?? unknown[0], told.error ? told.why : unknown[1], told.error ? told.hint : unknown[2], document_);
+  const unknown =
+    answer.status === 401
+      ? [
+          "This page has no key to the studio",
+          "the server was started anew, or the address was typed by hand",
+          "open the address that `rilievo serve` printed",
+        ]
+      : [
+          "The studio could not do that",
+          `it answered with status ${answer.status}`,
+          "try it again; the terminal of `rilievo serve` may say more",
+        ];
+  throw new Trouble(
+    answer.status,
+    told.error ?? unknown[0],
+    told.error ? told.why : unknown[1],
+    told.error ? told.hint : unknown[2],
+    document_,
+  );
 }
 
-export const house = (id, ...rest) => ["/api/houses", id, ...rest].map((part, i) => (i ? encodeURIComponent(part) : part)).join("/");
+export const house = (id, ...rest) =>
+  ["/api/houses", id, ...rest].map((part, i) => (i ? encodeURIComponent(part) : part)).join("/");
 
 // --- is it there? ----------------------------------------------------------------------------------------------------
 
@@ -63,9 +84,12 @@ function hear(answered) {
   for (const tell of listeners) tell(there);
 }
 
-/** Asks again and again: `ask_` every `seconds()` s, one question at a time, `tell` or `fail` with what comes. Returns {stop, now}. */
+/** Asks again and again, one question at a time: `ask_` every `seconds()` s, `tell` or `fail` with what comes.
+ *  Returns {stop, now}; now() asks at once. */
 export function poll(ask_, tell, fail, seconds) {
-  let timer = 0, stopped = false, running = null;
+  let timer = 0,
+    stopped = false,
+    running = null;
   const round = async () => {
     clearTimeout(timer);
     try {
@@ -80,7 +104,13 @@ export function poll(ask_, tell, fail, seconds) {
   const now = () => (running ??= round());
   now();
   return {
-    now: async () => { await running; return now(); },
-    stop: () => { stopped = true; clearTimeout(timer); },
+    now: async () => {
+      await running;
+      return now();
+    },
+    stop: () => {
+      stopped = true;
+      clearTimeout(timer);
+    },
   };
 }

@@ -36,7 +36,10 @@ function route() {
     $("content").replaceChildren();
     $("content").className = "";
     document.title = "rilievo studio";
-    for (const [id, here] of [["nav-houses", show !== queue.show], ["nav-queue", show === queue.show]])
+    for (const [id, here] of [
+      ["nav-houses", show !== queue.show],
+      ["nav-queue", show === queue.show],
+    ])
       if (here) $(id).setAttribute("aria-current", "page");
       else $(id).removeAttribute("aria-current");
     leave = show($("content"), ...parameters) ?? (() => {});
@@ -48,30 +51,43 @@ function route() {
 }
 
 $("skip").addEventListener("click", (event) => {
-  event.preventDefault();  // the part after # says which page is shown
+  event.preventDefault(); // the part after # says which page is shown
   $("content").focus();
 });
 window.addEventListener("hashchange", route);
 window.addEventListener("pagehide", () => leave());
-onConnection((there) => { $("silence").hidden = there; });
+onConnection((there) => {
+  $("silence").hidden = there;
+});
 
 // --- the bar ---------------------------------------------------------------------------------------------------------
 
-const jobs = poll(() => ask("/api/jobs"), (list) => {
-  const open = list.filter((job) => job.status === "queued" || job.status === "running").length;
-  $("queue-count").hidden = open === 0;
-  say($("queue-count"), String(open));
-}, () => {}, () => 4);
+const jobs = poll(
+  () => ask("/api/jobs"),
+  (list) => {
+    const open = list.filter((job) => job.status === "queued" || job.status === "running").length;
+    $("queue-count").hidden = open === 0;
+    say($("queue-count"), String(open));
+  },
+  () => {},
+  () => 4,
+);
 window.addEventListener("jobs", () => jobs.now());
 
-poll(() => ask("/api/state"), (state) => {
-  const machine = state.machine ?? {};
-  const free = machine.free_disk ?? machine.disk_free ?? machine.free_disk_bytes ?? (machine.free_disk_mb ?? NaN) * 1e6;
-  const parts = [];
-  if (machine.threads) parts.push(plural(machine.threads, "thread"));
-  if (Number.isFinite(free)) parts.push(`${bytes(free)} free`);
-  say($("machine"), parts.join(", "));
-}, () => {}, () => 30);
+poll(
+  () => ask("/api/state"),
+  (state) => {
+    const machine = state.machine ?? {};
+    const free =
+      machine.free_disk ?? machine.disk_free ?? machine.free_disk_bytes ?? (machine.free_disk_mb ?? NaN) * 1e6;
+    const parts = [];
+    if (machine.threads) parts.push(plural(machine.threads, "thread"));
+    if (Number.isFinite(free)) parts.push(`${bytes(free)} free`);
+    say($("machine"), parts.join(", "));
+  },
+  () => {},
+  () => 30,
+);
 
 watch(() => {
   const [batch] = busy();

@@ -5,11 +5,14 @@ import { $, bytes, el, keyed, local, notice, plural, say } from "./dom.js";
 import { choose } from "./files.js";
 import { batchOf, restore, watch } from "./upload.js";
 
-const SHOWN = 12;  // of the last photos
+const SHOWN = 12; // of the last photos
 
-let batch = null, following = null;
+let batch = null,
+  following = null;
 
-onConnection((there) => { $("silence").hidden = there; });
+onConnection((there) => {
+  $("silence").hidden = there;
+});
 
 // --- which house -----------------------------------------------------------------------------------------------------
 
@@ -21,8 +24,23 @@ async function pick() {
   try {
     const houses = (await ask("/api/houses")).slice(0, 20);
     $("old").hidden = !houses.length;
-    keyed($("houses"), houses, (one) => one.id, (one) => el("li", {}, el("button.outlined", { type: "button", onclick: () => open(one.id, one.title) },
-      el("b", {}, one.title || "untitled"), el("span.dim.number", {}, plural(one.num_photos ?? 0, "photo")))), () => {});
+    keyed(
+      $("houses"),
+      houses,
+      (one) => one.id,
+      (one) =>
+        el(
+          "li",
+          {},
+          el(
+            "button.outlined",
+            { type: "button", onclick: () => open(one.id, one.title) },
+            el("b", {}, one.title || "untitled"),
+            el("span.dim.number", {}, plural(one.num_photos ?? 0, "photo")),
+          ),
+        ),
+      () => {},
+    );
   } catch (error) {
     notice(error);
   }
@@ -30,7 +48,8 @@ async function pick() {
 
 $("new").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const title = $("name").value.trim() || `House of ${new Date().toLocaleDateString("en-GB", { day: "numeric", month: "long" })}`;
+  const title =
+    $("name").value.trim() || `House of ${new Date().toLocaleDateString("en-GB", { day: "numeric", month: "long" })}`;
   try {
     const { id } = await ask("/api/houses", { json: { title } });
     $("name").value = "";
@@ -40,7 +59,9 @@ $("new").addEventListener("submit", async (event) => {
   }
 });
 
-$("other").addEventListener("click", () => { location.hash = ""; });
+$("other").addEventListener("click", () => {
+  location.hash = "";
+});
 
 function open(id, title) {
   location.hash = encodeURIComponent(id);
@@ -52,17 +73,36 @@ function open(id, title) {
   $("photos").replaceChildren();
   paint();
   following?.stop();
-  following = poll(() => ask(house(id, "photos")), (photos) => {
-    say($("count"), photos.length ? `${plural(photos.length, "photo")} in the house` : "No photos in the house yet.");
-    keyed($("photos"), photos.slice(-SHOWN).reverse(), (photo) => photo.name, (photo) => el("li.photo", {},
-      el("div.picture", {}, local(photo.thumb) ? el("img", { src: local(photo.thumb), alt: photo.name, loading: "lazy" }) : null), el("p.warnings")),
-    (node, photo) => {
-      node.classList.toggle("warned", photo.warnings?.length > 0);
-      say(node.querySelector(".warnings"), (photo.warnings ?? []).join("; "));
-    });
-  }, (error) => {
-    if (error.status === 404) pick();
-  }, () => (batch?.counts().open ? 1 : 4));
+  following = poll(
+    () => ask(house(id, "photos")),
+    (photos) => {
+      say($("count"), photos.length ? `${plural(photos.length, "photo")} in the house` : "No photos in the house yet.");
+      keyed(
+        $("photos"),
+        photos.slice(-SHOWN).reverse(),
+        (photo) => photo.name,
+        (photo) =>
+          el(
+            "li.photo",
+            {},
+            el(
+              "div.picture",
+              {},
+              local(photo.thumb) ? el("img", { src: local(photo.thumb), alt: photo.name, loading: "lazy" }) : null,
+            ),
+            el("p.warnings"),
+          ),
+        (node, photo) => {
+          node.classList.toggle("warned", photo.warnings?.length > 0);
+          say(node.querySelector(".warnings"), (photo.warnings ?? []).join("; "));
+        },
+      );
+    },
+    (error) => {
+      if (error.status === 404) pick();
+    },
+    () => (batch?.counts().open ? 1 : 4),
+  );
 }
 
 // --- taking and sending ----------------------------------------------------------------------------------------------
@@ -93,16 +133,31 @@ function paint() {
   const troubled = batch.items.filter((item) => item.error);
   $("sending-box").hidden = !count.open && !troubled.length && !batch.missing.length;
   $("sent").value = count.bytes ? count.sent / count.bytes : 0;
-  say($("words"), batch.missing.length && !count.open
-    ? `${plural(batch.missing.length, "file")} had not been sent completely: choose them again from the album.`
-    : [`${count.done} of ${plural(count.total, "file")} sent`, `${bytes(count.sent)} of ${bytes(count.bytes)}`, batch.paused && count.open ? "paused" : null].filter(Boolean).join(" · "));
+  say(
+    $("words"),
+    batch.missing.length && !count.open
+      ? `${plural(batch.missing.length, "file")} had not been sent completely: choose them again from the album.`
+      : [
+          `${count.done} of ${plural(count.total, "file")} sent`,
+          `${bytes(count.sent)} of ${bytes(count.bytes)}`,
+          batch.paused && count.open ? "paused" : null,
+        ]
+          .filter(Boolean)
+          .join(" · "),
+  );
   $("pause").hidden = !count.open;
   say($("pause"), batch.paused ? "Go on" : "Pause");
   $("again").hidden = !count.failed;
-  keyed($("problems"), troubled, (item) => item.name, () => el("li", {}, el("b"), el("span")), (node, item) => {
-    say(node.firstChild, item.name);
-    say(node.lastChild, [item.error.what, item.error.why, item.error.hint].filter(Boolean).join(": "));
-  });
+  keyed(
+    $("problems"),
+    troubled,
+    (item) => item.name,
+    () => el("li", {}, el("b"), el("span")),
+    (node, item) => {
+      say(node.firstChild, item.name);
+      say(node.lastChild, [item.error.what, item.error.why, item.error.hint].filter(Boolean).join(": "));
+    },
+  );
 }
 
 watch((changed) => {

@@ -42,8 +42,7 @@ export function say(node, text) {
 }
 
 /** An address of this server, or null: what else a document may hold is not followed. */
-export const local = (address) =>
-  typeof address === "string" && /^\/(?![/\\])/.test(address) ? address : null;
+export const local = (address) => (typeof address === "string" && /^\/(?![/\\])/.test(address) ? address : null);
 
 // --- words for numbers -----------------------------------------------------------------------------------------------
 
@@ -51,7 +50,11 @@ export const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} $
 
 export function bytes(n) {
   if (!Number.isFinite(n)) return "";
-  for (const [unit, size] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]])
+  for (const [unit, size] of [
+    ["GB", 1e9],
+    ["MB", 1e6],
+    ["kB", 1e3],
+  ])
     if (n >= size) return `${(n / size).toFixed(n >= 100 * size ? 0 : 1)} ${unit}`;
   return `${n} bytes`;
 }
@@ -77,7 +80,9 @@ export function day(moment) {
   if (Number.isNaN(date.getTime())) return "";
   const today = new Date().toDateString() === date.toDateString();
   const hour = date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-  return today ? `today ${hour}` : date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  return today
+    ? `today ${hour}`
+    : date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
 }
 
 // --- messages --------------------------------------------------------------------------------------------------------
@@ -85,17 +90,25 @@ export function day(moment) {
 /** What happened, why, what to do. */
 export function troubleBox(error, ...actions) {
   const what = error.what ?? error.error ?? error.message ?? String(error);
-  return el("div.trouble", { role: "alert" },
+  return el(
+    "div.trouble",
+    { role: "alert" },
     el("h3", {}, what),
     error.why ? el("p", {}, el("b", {}, "Why: "), error.why) : null,
     error.hint ? el("p", {}, el("b", {}, "What to do: "), error.hint) : null,
-    actions.length ? el("div.row", {}, actions) : null);
+    actions.length ? el("div.row", {}, actions) : null,
+  );
 }
 
 /** A short message at the bottom that goes by itself; a problem stays until it is put away. */
 export function notice(error) {
-  const shelf = $("notices"), problem = typeof error !== "string";
-  const away = el("button", { type: "button", "aria-label": "put this message away", onclick: () => box.remove() }, "×");
+  const shelf = $("notices"),
+    problem = typeof error !== "string";
+  const away = el(
+    "button",
+    { type: "button", "aria-label": "put this message away", onclick: () => box.remove() },
+    "×",
+  );
   const box = problem
     ? el("div.notice.problem", {}, troubleBox(error), away)
     : el("div.notice", { role: "status" }, el("p", {}, error), away);
@@ -109,8 +122,13 @@ export function confirmed(title, text, action) {
   return new Promise((resolve) => {
     const no = el("button.outlined", { type: "button", onclick: () => box.close("no") }, "Keep");
     const yes = el("button.danger.strong", { type: "button", onclick: () => box.close("yes") }, action);
-    const box = el("dialog.confirm", { "aria-labelledby": "confirm-title" },
-      el("h2", { id: "confirm-title" }, title), el("p", {}, text), el("div.row.end", {}, no, yes));
+    const box = el(
+      "dialog.confirm",
+      { "aria-labelledby": "confirm-title" },
+      el("h2", { id: "confirm-title" }, title),
+      el("p", {}, text),
+      el("div.row.end", {}, no, yes),
+    );
     box.addEventListener("close", () => {
       box.remove();
       resolve(box.returnValue === "yes");

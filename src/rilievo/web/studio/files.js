@@ -1,6 +1,7 @@
 // Files from a file dialog or a drop, folders walked, each with the name under which it is sent.
 
-const ACCEPTED = /\.(jpe?g|png|tiff?|hei[cf]|webp|bmp|dng|nef|cr[23w]|arw|orf|rw2|raf|pef|srw|mp4|mov|m4v|avi|mkv|webm|mts|m2ts|3gp)$/i;
+const ACCEPTED =
+  /\.(jpe?g|png|tiff?|hei[cf]|webp|bmp|dng|nef|cr[23w]|arw|orf|rw2|raf|pef|srw|mp4|mov|m4v|avi|mkv|webm|mts|m2ts|3gp)$/i;
 const TYPES = "image/*,video/*,.heic,.heif,.dng,.nef,.cr2,.cr3,.arw,.orf,.rw2,.raf,.pef,.srw,.mts";
 
 /** [{name, file}] of [{path, file}]. Subfolders become part of the name, so that their IMG_0001s stay apart; the same
@@ -9,7 +10,8 @@ export function named(found) {
   const parts = found.map(({ path }) => path.split("/").filter(Boolean));
   const folders = new Set(parts.map((p) => (p.length > 1 ? p[0] : "")));
   const shared = folders.size === 1 && !folders.has("") ? 1 : 0;
-  const items = [], names = new Set();
+  const items = [],
+    names = new Set();
   let skipped = 0;
   found.forEach(({ file }, i) => {
     const name = parts[i].slice(shared).join("-");
@@ -49,7 +51,9 @@ export function choose({ folder = false, camera = null } = {}) {
 /** What was dropped, folders walked. */
 export async function dropped(transfer) {
   // Entries must be taken before the first await: afterwards the list is empty.
-  const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());
+  const entries = [...transfer.items]
+    .filter((item) => item.kind === "file")
+    .map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());
   const found = [];
   for (const entry of entries) await walk(entry, "", found);
   return named(found);
@@ -62,7 +66,8 @@ async function walk(entry, under, found) {
     if (file) found.push({ path: under + entry.name, file });
   } else if (entry?.isDirectory) {
     const reader = entry.createReader();
-    for (;;) {  // it gives a hundred at a time
+    for (;;) {
+      // it gives a hundred at a time
       const some = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
       if (!some.length) break;
       for (const inner of some) await walk(inner, `${under}${entry.name}/`, found);
@@ -76,9 +81,22 @@ export function takesDrops(area, take) {
   const has = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   const mark = () => area.classList.toggle("dropping", depth > 0);
   const listeners = {
-    dragenter: (event) => { if (has(event)) { event.preventDefault(); depth += 1; mark(); } },
-    dragover: (event) => { if (has(event)) event.preventDefault(); },
-    dragleave: (event) => { if (has(event)) { depth = Math.max(0, depth - 1); mark(); } },
+    dragenter: (event) => {
+      if (has(event)) {
+        event.preventDefault();
+        depth += 1;
+        mark();
+      }
+    },
+    dragover: (event) => {
+      if (has(event)) event.preventDefault();
+    },
+    dragleave: (event) => {
+      if (has(event)) {
+        depth = Math.max(0, depth - 1);
+        mark();
+      }
+    },
     drop: async (event) => {
       if (!has(event)) return;
       event.preventDefault();

@@ -29,9 +29,13 @@ export function showFiles(root, page) {
   const list = el("ul.files", { "aria-label": "files" });
   const all = el("a.button.strong", { href: house(page.id, "all.zip"), download: "" }, "Download everything (zip)");
   const head = el("div.row.tools", { hidden: true }, el("p.dim.grow"), all);
-  const nothing = el("div.nothing", { hidden: true }, el("h2", {}, "No files yet"),
+  const nothing = el(
+    "div.nothing",
+    { hidden: true },
+    el("h2", {}, "No files yet"),
     el("p.dim", {}, "They appear here when something has been made."),
-    el("a.button.strong", { href: `#/h/${encodeURIComponent(page.id)}/make` }, "Choose what to make"));
+    el("a.button.strong", { href: `#/h/${encodeURIComponent(page.id)}/make` }, "Choose what to make"),
+  );
   root.append(head, nothing, list);
   let last = null;
 
@@ -52,11 +56,23 @@ export function showFiles(root, page) {
     nothing.hidden = files.length > 0;
     head.hidden = !files.length;
     say(head.firstChild, `${files.length} files, ${bytes(files.reduce((sum, file) => sum + file.bytes, 0))}`);
-    keyed(list, files, (file) => file.name, (file) => {
-      const name = file.name.split("/").pop(), place = local(file.url) ?? house(page.id, "exports", ...file.name.split("/"));
-      return el("li", {}, el("span.grow", {}, el("b", {}, file.name), el("span.dim", {}, useOf(file))), el("span.dim.number"),
-        el("a.button.outlined", { href: place, download: name, "aria-label": `download ${file.name}` }, "Download"));
-    }, (node, file) => say(node.children[1], bytes(file.bytes)));
+    keyed(
+      list,
+      files,
+      (file) => file.name,
+      (file) => {
+        const name = file.name.split("/").pop(),
+          place = local(file.url) ?? house(page.id, "exports", ...file.name.split("/"));
+        return el(
+          "li",
+          {},
+          el("span.grow", {}, el("b", {}, file.name), el("span.dim", {}, useOf(file))),
+          el("span.dim.number"),
+          el("a.button.outlined", { href: place, download: name, "aria-label": `download ${file.name}` }, "Download"),
+        );
+      },
+      (node, file) => say(node.children[1], bytes(file.bytes)),
+    );
   }
 
   return { update, stop() {} };
@@ -70,10 +86,29 @@ export function showReport(root, page) {
     if (wanted === state) return;
     state = wanted;
     const address = house(page.id, "report");
-    root.replaceChildren(...(wanted
-      ? [el("iframe.viewer.report", { src: address, title: "report", sandbox: "allow-popups" }),
-        el("p.own-tab", {}, el("a", { href: address, target: "_blank", rel: "noopener" }, "Open in a tab of its own"))]
-      : [el("div.nothing", {}, el("h2", {}, "No report yet"), el("p.dim", {}, "It is written when a job has been done: what was placed, how accurate it is, what is missing."))]));
+    root.replaceChildren(
+      ...(wanted
+        ? [
+            el("iframe.viewer.report", { src: address, title: "report", sandbox: "allow-popups" }),
+            el(
+              "p.own-tab",
+              {},
+              el("a", { href: address, target: "_blank", rel: "noopener" }, "Open in a tab of its own"),
+            ),
+          ]
+        : [
+            el(
+              "div.nothing",
+              {},
+              el("h2", {}, "No report yet"),
+              el(
+                "p.dim",
+                {},
+                "It is written when a job has been done: what was placed, how accurate it is, what is missing.",
+              ),
+            ),
+          ]),
+    );
   }
 
   return { update, stop() {} };

@@ -22,27 +22,63 @@ const TABS = {
 
 /** Where a house opens: at what there is to do or to see next. */
 const firstTab = (one) =>
-  one.status === "done" ? "view" : ["queued", "running", "failed", "cancelled"].includes(one.status) ? "make" : "photos";
+  one.status === "done"
+    ? "view"
+    : ["queued", "running", "failed", "cancelled"].includes(one.status)
+      ? "make"
+      : "photos";
 
 export function show(root, id, tab) {
-  const title = el("input.house-title", { type: "text", "aria-label": "name of the house", maxlength: 120, autocomplete: "off", spellcheck: "false" });
+  const title = el("input.house-title", {
+    type: "text",
+    "aria-label": "name of the house",
+    maxlength: 120,
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const state = el("span.state", { role: "status" });
   const nav = el("nav.tabs", { "aria-label": "parts of the house" });
   const body = el("section.tab");
-  const head = el("div.house-head", {},
-    el("h1.unseen", {}, "House"), title, state,
-    el("button.danger", { type: "button", onclick: async () => { if (await removeHouse(id, title.value)) location.hash = "#/"; } },
-      "Delete", el("span.wide", {}, "house")));
-  let now = null, open = null, current = null, wanted = tab;
+  const head = el(
+    "div.house-head",
+    {},
+    el("h1.unseen", {}, "House"),
+    title,
+    state,
+    el(
+      "button.danger",
+      {
+        type: "button",
+        onclick: async () => {
+          if (await removeHouse(id, title.value)) location.hash = "#/";
+        },
+      },
+      "Delete",
+      el("span.wide", {}, "house"),
+    ),
+  );
+  let now = null,
+    open = null,
+    current = null,
+    wanted = tab;
   root.classList.add("house");
   root.append(head, nav, body);
 
-  const page = { id, go: (name) => { location.hash = address(id, name); }, refresh: () => watching.now(), house: () => now };
-  const links = new Map(Object.entries(TABS).map(([name, [word]]) => {
-    const link = el("a", { href: address(id, name) }, word);
-    nav.append(link);
-    return [name, link];
-  }));
+  const page = {
+    id,
+    go: (name) => {
+      location.hash = address(id, name);
+    },
+    refresh: () => watching.now(),
+    house: () => now,
+  };
+  const links = new Map(
+    Object.entries(TABS).map(([name, [word]]) => {
+      const link = el("a", { href: address(id, name) }, word);
+      nav.append(link);
+      return [name, link];
+    }),
+  );
 
   title.addEventListener("change", async () => {
     const name = title.value.trim();
@@ -59,7 +95,10 @@ export function show(root, id, tab) {
   });
   title.addEventListener("keydown", (event) => {
     if (event.key === "Enter") title.blur();
-    if (event.key === "Escape") { title.value = now?.title ?? ""; title.blur(); }
+    if (event.key === "Escape") {
+      title.value = now?.title ?? "";
+      title.blur();
+    }
   });
 
   function openTab(name) {
@@ -86,20 +125,29 @@ export function show(root, id, tab) {
     links.get("view").classList.toggle("faint", !made && now.status !== "running");
   }
 
-  const watching = poll(() => ask(house(id)), (one) => {
-    now = one;
-    paint();
-    if (current === null) openTab(wanted);
-    else open.update(now);
-  }, (error) => {
-    if (error.status === 404) {
-      watching.stop();
-      open?.stop();
-      open = null;
-      root.className = "page";
-      root.replaceChildren(el("h1", {}, "This house is not there"), troubleBox(error), el("a.button.outlined", { href: "#/" }, "All houses"));
-    } else if (error.status !== 0) notice(error);
-  }, () => (now && ["running", "queued", "uploading"].includes(stateOf(now)) ? 2 : 5));
+  const watching = poll(
+    () => ask(house(id)),
+    (one) => {
+      now = one;
+      paint();
+      if (current === null) openTab(wanted);
+      else open.update(now);
+    },
+    (error) => {
+      if (error.status === 404) {
+        watching.stop();
+        open?.stop();
+        open = null;
+        root.className = "page";
+        root.replaceChildren(
+          el("h1", {}, "This house is not there"),
+          troubleBox(error),
+          el("a.button.outlined", { href: "#/" }, "All houses"),
+        );
+      } else if (error.status !== 0) notice(error);
+    },
+    () => (now && ["running", "queued", "uploading"].includes(stateOf(now)) ? 2 : 5),
+  );
 
   const onTab = (event) => {
     wanted = event.detail;
@@ -107,7 +155,9 @@ export function show(root, id, tab) {
   };
   window.addEventListener("tab", onTab);
   const noDrops = takesDrops(root, ({ items, skipped }) => addTo(id, items, skipped));
-  const noWatch = watch((batch) => { if (batch.houseId === id && now) paint(); });
+  const noWatch = watch((batch) => {
+    if (batch.houseId === id && now) paint();
+  });
 
   return () => {
     watching.stop();

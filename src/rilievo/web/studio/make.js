@@ -20,16 +20,22 @@ const QUALITIES = {
 export const wordsOf = (makes) => (makes ?? []).map((name) => MAKES[name]?.[0] ?? name).join(", ");
 
 export function showMake(root, page) {
-  const state = el("div"), form = choices();
+  const state = el("div"),
+    form = choices();
   root.append(state, form.node);
-  let job = null, jobId = null, stopped = false, asked = 0;
+  let job = null,
+    jobId = null,
+    stopped = false,
+    asked = 0;
 
   async function update(one) {
     const mine = ++asked;
     let latest;
     try {
-      latest = (await ask("/api/jobs")).filter((other) => other.house_id === page.id)
-        .sort((a, b) => (a.created < b.created ? 1 : -1))[0] ?? null;
+      latest =
+        (await ask("/api/jobs"))
+          .filter((other) => other.house_id === page.id)
+          .sort((a, b) => (a.created < b.created ? 1 : -1))[0] ?? null;
     } catch (error) {
       if (error.status !== 0) notice(error);
       return;
@@ -40,17 +46,25 @@ export function showMake(root, page) {
       job?.stop();
       state.replaceChildren();
       jobId = id;
-      job = id === null ? null : showJob(state, id, page, (document_) => {
-        form.node.hidden = ["queued", "running"].includes(document_.status);
-      });
+      job =
+        id === null
+          ? null
+          : showJob(state, id, page, (document_) => {
+              form.node.hidden = ["queued", "running"].includes(document_.status);
+            });
     }
     form.paint(one);
     if (latest) form.node.hidden = ["queued", "running"].includes(latest.status);
   }
 
   function choices() {
-    const boxes = new Map(), radios = new Map(), costs = new Map();
-    let last = null, timer = 0, round = 0, photoNames = "";
+    const boxes = new Map(),
+      radios = new Map(),
+      costs = new Map();
+    let last = null,
+      timer = 0,
+      round = 0,
+      photoNames = "";
     const photo = el("select", { id: "one-photo" });
     const photoField = el("label.field.inset", { for: "one-photo", hidden: true }, el("span", {}, "of photo"), photo);
     const notes = el("ul.notes.dim");
@@ -58,21 +72,37 @@ export function showMake(root, page) {
     const reason = el("p.dim", { role: "status" });
 
     const what = Object.entries(MAKES).map(([name, [word, text]]) => {
-      const box = el("input", { type: "checkbox", name: "makes", value: name, checked: name === "model", onchange: changed });
+      const box = el("input", {
+        type: "checkbox",
+        name: "makes",
+        value: name,
+        checked: name === "model",
+        onchange: changed,
+      });
       boxes.set(name, box);
       return el("label.choice", {}, box, el("span", {}, el("b", {}, word), el("span.dim", {}, text)));
     });
     const how = Object.entries(QUALITIES).map(([name, [word, text]]) => {
-      const radio = el("input", { type: "radio", name: "quality", value: name, checked: name === "normal", onchange: changed });
+      const radio = el("input", {
+        type: "radio",
+        name: "quality",
+        value: name,
+        checked: name === "normal",
+        onchange: changed,
+      });
       const cost = el("span.cost.number", {}, "…");
       radios.set(name, radio);
       costs.set(name, cost);
       return el("label.choice", {}, radio, el("span", {}, el("b", {}, word), el("span.dim", {}, text), cost));
     });
-    const node = el("form.make", { onsubmit: submit },
+    const node = el(
+      "form.make",
+      { onsubmit: submit },
       el("fieldset", {}, el("legend", {}, "What to make"), el("div.choices", {}, what), photoField),
       el("fieldset", {}, el("legend", {}, "How well"), el("div.choices.three", {}, how)),
-      notes, el("div.row", {}, start, reason));
+      notes,
+      el("div.row", {}, start, reason),
+    );
 
     const makes = () => [...boxes].filter(([, box]) => box.checked).map(([name]) => name);
     const quality = () => [...radios].find(([, radio]) => radio.checked)?.[0] ?? "normal";
@@ -90,9 +120,13 @@ export function showMake(root, page) {
       last = one;
       if (!one) return;
       const chosen = makes();
-      const none = !one.num_photos ? "Add photos first."
-        : !chosen.length ? "Choose at least one thing."
-        : one.num_photos < 2 && chosen.some((name) => name !== "depth") ? "One photo gives depth only; the others need more photos." : "";
+      const none = !one.num_photos
+        ? "Add photos first."
+        : !chosen.length
+          ? "Choose at least one thing."
+          : one.num_photos < 2 && chosen.some((name) => name !== "depth")
+            ? "One photo gives depth only; the others need more photos."
+            : "";
       start.disabled = none !== "";
       say(reason, none);
       if (news) predict();
@@ -113,7 +147,8 @@ export function showMake(root, page) {
 
     /** Time and memory for each quality, so that they can be compared before one is chosen. */
     async function predict() {
-      const mine = ++round, chosen = makes();
+      const mine = ++round,
+        chosen = makes();
       if (!last?.num_photos || !chosen.length) {
         for (const cost of costs.values()) say(cost, "");
         notes.replaceChildren();
@@ -136,7 +171,8 @@ export function showMake(root, page) {
       event.preventDefault();
       start.disabled = true;
       try {
-        const chosen = makes(), options = chosen.includes("depth") && photo.value ? { photo: photo.value } : {};
+        const chosen = makes(),
+          options = chosen.includes("depth") && photo.value ? { photo: photo.value } : {};
         await ask(house(page.id, "jobs"), { json: { makes: chosen, quality: quality(), options } });
         window.dispatchEvent(new Event("jobs"));
         await page.refresh();
@@ -150,5 +186,11 @@ export function showMake(root, page) {
     return { node, paint };
   }
 
-  return { update, stop() { stopped = true; job?.stop(); } };
+  return {
+    update,
+    stop() {
+      stopped = true;
+      job?.stop();
+    },
+  };
 }

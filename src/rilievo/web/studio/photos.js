@@ -11,25 +11,50 @@ export function showPhotos(root, page) {
   const sending = el("div");
   const grid = el("ul.photos", { "aria-label": "photos" });
   const words = el("p.dim.grow");
-  const only = el("button", { type: "button", "aria-pressed": "false", hidden: true, onclick: () => {
-    only.setAttribute("aria-pressed", String(only.getAttribute("aria-pressed") !== "true"));
-    paint();
-  } });
-  const next = el("a.button.strong", { href: `#/h/${encodeURIComponent(page.id)}/make`, hidden: true }, "Choose what to make");
-  const tools = el("div.row.tools", {},
+  const only = el("button", {
+    type: "button",
+    "aria-pressed": "false",
+    hidden: true,
+    onclick: () => {
+      only.setAttribute("aria-pressed", String(only.getAttribute("aria-pressed") !== "true"));
+      paint();
+    },
+  });
+  const next = el(
+    "a.button.strong",
+    { href: `#/h/${encodeURIComponent(page.id)}/make`, hidden: true },
+    "Choose what to make",
+  );
+  const tools = el(
+    "div.row.tools",
+    {},
     el("button.outlined", { type: "button", onclick: () => add({}) }, "Add files"),
     el("button.outlined", { type: "button", onclick: () => add({ folder: true }) }, "Add a folder"),
-    words, only, next);
-  const nothing = el("div.drop", { hidden: true },
+    words,
+    only,
+    next,
+  );
+  const nothing = el(
+    "div.drop",
+    { hidden: true },
     el("p.big", {}, "Drop photos, a folder or a video here"),
-    el("p.dim", {}, "or choose them above. They stay on this machine."));
+    el("p.dim", {}, "or choose them above. They stay on this machine."),
+  );
   root.append(tools, sending, nothing, grid);
 
-  let photos = [], arrivals = batch.arrivals;
-  const watching = poll(() => ask(house(page.id, "photos")), (list) => {
-    photos = list.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-    paint();
-  }, (error) => { if (error.status !== 0 && error.status !== 404) notice(error); }, () => (batch.counts().open ? 1 : 5));
+  let photos = [],
+    arrivals = batch.arrivals;
+  const watching = poll(
+    () => ask(house(page.id, "photos")),
+    (list) => {
+      photos = list.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+      paint();
+    },
+    (error) => {
+      if (error.status !== 0 && error.status !== 404) notice(error);
+    },
+    () => (batch.counts().open ? 1 : 5),
+  );
   const noWatch = watch((changed) => {
     if (changed !== batch) return;
     paintSending();
@@ -60,12 +85,29 @@ export function showPhotos(root, page) {
 
   function tile(photo) {
     const name = el("span.name", { title: photo.name }, photo.name);
-    const away = el("button.away", { type: "button", "aria-label": `delete ${photo.name}`, title: "delete this photo", onclick: () => remove(photo.name) }, "×");
-    return el("li.photo", {}, el("div.picture"), el("div.line", {}, name, el("span.sharpness.number")), el("p.warnings"), away);
+    const away = el(
+      "button.away",
+      {
+        type: "button",
+        "aria-label": `delete ${photo.name}`,
+        title: "delete this photo",
+        onclick: () => remove(photo.name),
+      },
+      "×",
+    );
+    return el(
+      "li.photo",
+      {},
+      el("div.picture"),
+      el("div.line", {}, name, el("span.sharpness.number")),
+      el("p.warnings"),
+      away,
+    );
   }
 
   function paintTile(node, photo) {
-    const picture = node.querySelector(".picture"), thumb = local(photo.thumb);
+    const picture = node.querySelector(".picture"),
+      thumb = local(photo.thumb);
     if (thumb && picture.dataset.thumb !== thumb) {
       picture.dataset.thumb = thumb;
       picture.replaceChildren(el("img", { src: thumb, alt: photo.name, loading: "lazy", decoding: "async" }));
@@ -79,7 +121,14 @@ export function showPhotos(root, page) {
   }
 
   async function remove(name) {
-    if (!(await confirmed("Delete this photo?", `${name} is deleted from the house. Models that were made with it stay until they are made again.`, "Delete"))) return;
+    if (
+      !(await confirmed(
+        "Delete this photo?",
+        `${name} is deleted from the house. Models that were made with it stay until they are made again.`,
+        "Delete",
+      ))
+    )
+      return;
     try {
       await ask(house(page.id, "photos", name), { method: "DELETE" });
       watching.now();
@@ -95,22 +144,51 @@ export function showPhotos(root, page) {
   const line = el("p.grow.number");
   const pause = el("button.outlined", { type: "button", onclick: () => (batch.paused ? batch.go() : batch.pause()) });
   const again = el("button.outlined", { type: "button", onclick: () => batch.retry() }, "Try again");
-  const drop = el("button", { type: "button", onclick: async () => {
-    if (await confirmed("Stop sending?", "What has not been sent completely is left out. Photos that arrived stay.", "Stop sending")) batch.clear();
-  } }, "Stop");
+  const drop = el(
+    "button",
+    {
+      type: "button",
+      onclick: async () => {
+        if (
+          await confirmed(
+            "Stop sending?",
+            "What has not been sent completely is left out. Photos that arrived stay.",
+            "Stop sending",
+          )
+        )
+          batch.clear();
+      },
+    },
+    "Stop",
+  );
   const dismiss = el("button", { type: "button", onclick: () => batch.clear() }, "Dismiss");
   const problems = el("ul.problems");
-  const missing = el("div.missing", {}, el("p"),
-    el("div.row", {},
+  const missing = el(
+    "div.missing",
+    {},
+    el("p"),
+    el(
+      "div.row",
+      {},
       el("button.strong", { type: "button", onclick: () => add({}) }, "Choose them again"),
       el("button.outlined", { type: "button", onclick: () => add({ folder: true }) }, "Choose the folder again"),
-      el("button", { type: "button", onclick: () => batch.clear() }, "Leave them out")));
-  const panel = el("div.panel.sending-panel", { hidden: true }, el("div.row", {}, line, pause, again, drop, dismiss), bar, problems, missing);
+      el("button", { type: "button", onclick: () => batch.clear() }, "Leave them out"),
+    ),
+  );
+  const panel = el(
+    "div.panel.sending-panel",
+    { hidden: true },
+    el("div.row", {}, line, pause, again, drop, dismiss),
+    bar,
+    problems,
+    missing,
+  );
   sending.append(panel);
 
   function paintSending() {
     if (!panel.isConnected) return;
-    const count = batch.counts(), { rate, left } = batch.pace();
+    const count = batch.counts(),
+      { rate, left } = batch.pace();
     panel.hidden = !count.open && !count.failed && !count.refused && !batch.missing.length;
     bar.hidden = !count.open && !count.failed;
     line.hidden = !count.total;
@@ -123,16 +201,31 @@ export function showPhotos(root, page) {
     if (count.open && batch.paused) parts.push("paused");
     else if (count.open && rate > 0) parts.push(`${bytes(rate)}/s`, `${duration(left)} left`);
     say(line, parts.join(" · "));
-    keyed(problems, batch.items.filter((item) => item.error), (item) => item.name,
-      () => el("li", {}, el("b"), el("span")), (node, item) => {
+    keyed(
+      problems,
+      batch.items.filter((item) => item.error),
+      (item) => item.name,
+      () => el("li", {}, el("b"), el("span")),
+      (node, item) => {
         say(node.firstChild, item.name);
         say(node.lastChild, [item.error.what, item.error.why, item.error.hint].filter(Boolean).join(": "));
-      });
+      },
+    );
     missing.hidden = !batch.missing.length;
-    say(missing.firstChild, `${plural(batch.missing.length, "file")} had not been sent completely when this page was left. Choose the same files again: what has arrived is not sent twice.`);
+    say(
+      missing.firstChild,
+      `${plural(batch.missing.length, "file")} had not been sent completely when this page was left. ` +
+        "Choose the same files again: what has arrived is not sent twice.",
+    );
     nothing.hidden = photos.length > 0 || count.total > 0 || batch.missing.length > 0;
   }
   paintSending();
 
-  return { update() {}, stop() { watching.stop(); noWatch(); } };
+  return {
+    update() {},
+    stop() {
+      watching.stop();
+      noWatch();
+    },
+  };
 }

@@ -1,7 +1,7 @@
 // Files that are not sent yet, kept in the browser, so that a reload does not lose them.
 // Everything here is a convenience: where the browser keeps nothing, uploads work all the same.
 
-const LIMIT = 512e6;  // bytes of files that are copied into the browser's own store; beyond, only their names are kept
+const LIMIT = 512e6; // bytes of files that are copied into the browser's own store; beyond, only their names are kept
 
 let opened = null;
 
@@ -30,7 +30,8 @@ async function change(work) {
   }
 }
 
-/** Remembers [{name, size, file}] of a house; the files themselves while they are few enough. `still(name)`: not sent yet. */
+/** Remembers [{name, size, file}] of a house; the files themselves while they are few enough.
+ *  still(name): whether it is not sent yet. */
 export async function keep(house, items, still) {
   const known = await change((files) => {
     for (const { name, size } of items) files.put({ house, name, size, file: null });

@@ -4,12 +4,22 @@ import { ask, house } from "./api.js";
 import { forget, forgetHouse, keep, kept } from "./store.js";
 
 const PARALLEL = 4;
-const MIN_CHUNK = 256 * 1024, MAX_CHUNK = 16 * 1024 * 1024, CHUNK_SECONDS = 1;
-const MAX_ATTEMPTS = 8;       // of a server that answers with errors; one that does not answer is waited for
-const sleep = (seconds, signal) => new Promise((resolve) => {
-  const timer = setTimeout(resolve, 1000 * seconds);
-  signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
-});
+const MIN_CHUNK = 256 * 1024,
+  MAX_CHUNK = 16 * 1024 * 1024,
+  CHUNK_SECONDS = 1;
+const MAX_ATTEMPTS = 8; // of a server that answers with errors; one that does not answer is waited for
+const sleep = (seconds, signal) =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, 1000 * seconds);
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
 
 const batches = new Map();
 const watchers = new Set();
@@ -40,7 +50,7 @@ class Batch {
 
   /** More files: [{name, size, file}]. Those that are under way already are left alone. */
   add(items, { keepThem = true } = {}) {
-    if (!this.counts().open) this.items = this.items.filter((item) => item.state !== "done");  // counted anew
+    if (!this.counts().open) this.items = this.items.filter((item) => item.state !== "done"); // counted anew
     const known = new Map(this.items.map((item) => [item.name, item]));
     const fresh = [];
     for (const { name, size, file } of items) {
@@ -53,7 +63,8 @@ class Batch {
     }
     const names = new Set(items.map((item) => item.name));
     this.missing = this.missing.filter((item) => !names.has(item.name));
-    const still = (name) => fresh.some((item) => item.name === name && (item.state === "waiting" || item.state === "sending"));
+    const still = (name) =>
+      fresh.some((item) => item.name === name && (item.state === "waiting" || item.state === "sending"));
     if (keepThem && fresh.length) keep(this.houseId, fresh, still);
     this.work();
   }
@@ -71,8 +82,7 @@ class Batch {
 
   /** Again what failed. */
   retry() {
-    for (const item of this.items)
-      if (item.state === "failed") Object.assign(item, { state: "waiting", error: null });
+    for (const item of this.items) if (item.state === "failed") Object.assign(item, { state: "waiting", error: null });
     this.go();
   }
 
@@ -131,20 +141,29 @@ class Batch {
     for (let attempt = 0; ;) {
       try {
         if (item.id === null) {
-          const start = await ask(house(this.houseId, "uploads"), { json: { name: item.name, size: item.size }, signal });
+          const start = await ask(house(this.houseId, "uploads"), {
+            json: { name: item.name, size: item.size },
+            signal,
+          });
           item.id = start.upload_id;
           item.sent = start.offset;
         }
         while (item.sent < item.size) {
-          const began = performance.now(), part = item.file.slice(item.sent, item.sent + this.chunk);
+          const began = performance.now(),
+            part = item.file.slice(item.sent, item.sent + this.chunk);
           const { offset } = await ask(`/api/uploads/${encodeURIComponent(item.id)}`, {
-            method: "PATCH", body: part, headers: { "Upload-Offset": String(item.sent) }, signal,
+            method: "PATCH",
+            body: part,
+            headers: { "Upload-Offset": String(item.sent) },
+            signal,
           });
           item.sent = offset;
           attempt = 0;
           if (part.size === this.chunk) {
             const factor = CHUNK_SECONDS / Math.max(0.02, (performance.now() - began) / 1000);
-            this.chunk = Math.round(Math.min(MAX_CHUNK, Math.max(MIN_CHUNK, this.chunk * Math.min(2, Math.max(0.5, factor)))));
+            this.chunk = Math.round(
+              Math.min(MAX_CHUNK, Math.max(MIN_CHUNK, this.chunk * Math.min(2, Math.max(0.5, factor)))),
+            );
           }
           this.changed();
         }
@@ -156,13 +175,22 @@ class Batch {
       } catch (error) {
         if (error.name === "AbortError" || signal.aborted) {
           item.state = "waiting";
-          item.id = null;  // the server is asked how much of the broken chunk arrived
+          item.id = null; // the server is asked how much of the broken chunk arrived
           return;
         }
-        const waitable = error.status === 0 || error.status === 409 || error.status === 429 || error.status === 404
-          || error.status === 408 || (error.status >= 500 && error.status !== 507);
+        const waitable =
+          error.status === 0 ||
+          error.status === 409 ||
+          error.status === 429 ||
+          error.status === 404 ||
+          error.status === 408 ||
+          (error.status >= 500 && error.status !== 507);
         if (error.status === 0 && !(await readable(item.file))) {
-          this.fail(item, "refused", { what: "The file cannot be read", why: "it was changed, moved or deleted since it was chosen", hint: "choose it again" });
+          this.fail(item, "refused", {
+            what: "The file cannot be read",
+            why: "it was changed, moved or deleted since it was chosen",
+            hint: "choose it again",
+          });
           return;
         }
         attempt += 1;
@@ -187,7 +215,8 @@ class Batch {
   }
 
   changed() {
-    const now = performance.now() / 1000, last = this.samples.at(-1);
+    const now = performance.now() / 1000,
+      last = this.samples.at(-1);
     if (!last || now - last[0] > 0.2) this.samples.push([now, this.counts().sent]);
     if (this.telling) return;
     this.telling = setTimeout(() => {
@@ -221,9 +250,13 @@ export async function restore() {
       forgetHouse(id);
       continue;
     }
-    const items = left.filter((item) => item.house === id), batch = batchOf(id);
+    const items = left.filter((item) => item.house === id),
+      batch = batchOf(id);
     batch.missing.push(...items.filter((item) => !item.file));
-    batch.add(items.filter((item) => item.file), { keepThem: false });
+    batch.add(
+      items.filter((item) => item.file),
+      { keepThem: false },
+    );
   }
 }
 
@@ -233,7 +266,7 @@ async function first() {
   return new Promise((resolve) => {
     navigator.locks.request("rilievo-uploads", { ifAvailable: true }, (lock) => {
       resolve(lock !== null);
-      return lock ? new Promise(() => {}) : null;  // until this window is closed
+      return lock ? new Promise(() => {}) : null; // until this window is closed
     });
   });
 }
