@@ -199,6 +199,15 @@ def test_folders_and_drops_keep_equal_names_apart(page, tmp_path):
     photos_arrive(page, 5)
 
 
+def test_the_page_takes_every_kind_of_file_that_rilievo_reads():
+    from rilievo import io
+    from rilievo.io import pixels
+
+    script = (Path(io.__file__).parent.parent / "web" / "studio" / "files.js").read_text(encoding="utf-8")
+    endings = set(re.findall(r"\w+", " ".join(re.findall(r'"([^"]*)"\s*\)?\.split', script))))
+    assert endings == {suffix.lstrip(".") for suffix in pixels.PHOTO_SUFFIXES | pixels.VIDEO_SUFFIXES}
+
+
 def test_names_are_text_and_wrong_files_are_told(page, tmp_path):
     keep = artefacts(tmp_path)
     broken = tmp_path / "broken.jpg"

@@ -53,7 +53,7 @@ export function showPhotos(root, page) {
     (error) => {
       if (error.status !== 0 && error.status !== 404) notice(error);
     },
-    () => (batch.counts().open ? 1 : 5),
+    () => (batch.counts().open ? Math.max(1, photos.length / 300) : 5),
   );
   const noWatch = watch((changed) => {
     if (changed !== batch) return;
