@@ -78,8 +78,7 @@ poll(
   () => ask("/api/state"),
   (state) => {
     const machine = state.machine ?? {};
-    const free =
-      machine.free_disk ?? machine.disk_free ?? machine.free_disk_bytes ?? (machine.free_disk_mb ?? NaN) * 1e6;
+    const free = (machine.free_disk_mb ?? NaN) * 1e6;
     const parts = [];
     if (machine.threads) parts.push(plural(machine.threads, "thread"));
     if (Number.isFinite(free)) parts.push(`${bytes(free)} free`);
