@@ -1,0 +1,363 @@
+"""The scene that the page shows: its manifest, its layers, its photos, made of houses and files.
+
+    ""  viewer/* vendor/*   the page and its files        scene.json?rev=N       the manifest
+    layer/ID/FILE           bytes of a layer              photo/K.jpg?size=S     a photo, undistorted
+    depth/K.png             a photo's depth in colours
+
+What takes long is made in a thread of its own; `rev` of the manifest changes when there is more, `busy` says that more
+will come.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rilievo.errors import RilievoError
+from rilievo.live_server import Answer, Refused
+from rilievo.types import Mesh
+from rilievo.view import layers, static
+from rilievo.view.photos import MAX_SIZE, MIN_SIZE, Photos
+from rilievo.view.sources import (
+    FileSource,
+    HouseSource,
+    Item,
+    Source,
+    anchor_points,
+    open_source,
+    robust_bounds,
+    scene_origin,
+)
+from rilievo.view.store import LayerStore
+
+_LAYER = re.compile(r"layer/([a-z0-9-]{1,40})/([a-z0-9_-]{1,40}\.(?:bin|glb|spz|ply))")
+_PHOTO = re.compile(r"(photo|depth)/(\d{1,6})\.(?:jpg|png)")
+_KINDS = {".bin": "application/octet-stream", ".glb": "model/gltf-binary"}
+ORDER = ("mesh", "cloud", "splats", "sparse", "inferred", "holes")
+
+
+@dataclass
+class Ready:
+    """A layer that can be served."""
+
+    key: Any
+    entry: dict[str, Any] | None
+    folder: Path
+    house: int
+
+
+@dataclass
+class Job:
+    """A layer to be made."""
+
+    layer: str
+    key: Any
+    house: int
+    make: Callable[[], tuple[dict[str, Any] | None, Path]]
+
+
+class ViewScene:
+    """Houses and files as one scene; `answer` serves it. All methods may be called from several threads.
+
+    sources: houses (folders) and files.  growing: a house may still be in the making, or empty.
+    Raises InputError when a source is missing or damaged.
+    """
+
+    def __init__(self, sources: Sequence[Path], *, growing: bool = False) -> None:
+        self.sources: list[Source] = [open_source(Path(p), must_exist=not growing) for p in sources]
+        for source in self.sources:
+            if isinstance(source, FileSource):
+                source.value  # noqa: B018  (damaged files are told now)
+        self.growing = growing
+        self.photos = [Photos(s) if isinstance(s, HouseSource) else None for s in self.sources]
+        self.stores = [LayerStore(s.path if isinstance(s, HouseSource) else None) for s in self.sources]
+        self.origin = self._find_origin()
+        self._anchor: dict[int, np.ndarray] = {}
+        self._ready: dict[str, Ready] = {}
+        self._problems: dict[str, dict[str, Any]] = {}
+        self._lock = threading.RLock()
+        self._work = threading.Condition(self._lock)
+        self._jobs: list[Job] = []
+        self._making: Job | None = None
+        self._rev = int(time.time() * 1000) * 1000
+        self._state: Any = None
+        self._checked = 0.0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._refresh()
+
+    def _find_origin(self) -> np.ndarray:
+        for source in self.sources:
+            if source.scene is not None or isinstance(source, FileSource):
+                return scene_origin(source)
+        return np.zeros(3)
+
+    def close(self) -> None:
+        """Ends the thread (after the layer it is making) and deletes what was kept for this run only."""
+        with self._work:
+            self._closed = True
+            self._jobs.clear()
+            self._work.notify_all()
+        self._thread.join()
+        for store in self.stores:
+            store.close()
+
+    def __enter__(self) -> ViewScene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # layers
+
+    def _refresh(self) -> None:
+        """Looks at the sources for what is new; at most once a second."""
+        with self._lock:
+            now = time.monotonic()
+            if self._state is not None and now - self._checked < 1.0:
+                return
+            self._checked = now
+            state = [s.state() for s in self.sources]
+            if state == self._state:
+                return
+            first = self._state is None
+            self._state = state
+            if not first:
+                self._rev += 1
+            if not self._ready:
+                self.origin = self._find_origin()
+            wanted = [job for k, source in enumerate(self.sources) for job in self._wanted(k, source)]
+            names = {job.layer for job in wanted}
+            for old in [layer for layer in self._ready if layer not in names]:
+                del self._ready[old]
+            self._jobs = []
+            for job in wanted:
+                if job.layer in self._ready and self._ready[job.layer].key == job.key:
+                    continue
+                if self._making is not None and (self._making.layer, self._making.key) == (job.layer, job.key):
+                    continue
+                if self._problems.get(job.layer, {}).get("key") == job.key:
+                    continue
+                self._jobs.append(job)
+            self._work.notify_all()
+
+    def _wanted(self, house: int, source: Source) -> list[Job]:
+        """All layers of a source, what is seen first first."""
+        store, origin = self.stores[house], self.origin
+        place = tuple(origin.tolist())
+        jobs = []
+
+        def add(name: str, key: tuple[Any, ...], make: Callable[[layers.Write, Path], dict[str, Any] | None]) -> None:
+            layer = name if house == 0 else f"{name}-{house}"
+            key = (*key, *place)
+            jobs.append(Job(layer, key, house, lambda: layers.kept(store, name, key, make)))
+
+        items = source.items()
+        for item in items:
+            if item.kind == "mesh":
+                add("mesh", (item.key, "full"), self._mesh_maker(source, item))
+        if isinstance(source, HouseSource) and source.scene is not None:
+            scene = source.scene
+            if len(scene.points):
+                add("sparse", (source.results()["cameras"],), lambda w, _: layers.sparse_layer(scene, origin, w))
+        for item in items:
+            if item.kind == "splats":
+                add("splats", (item.key,), lambda w, f, i=item: layers.splats_layer(i.load(), origin, w, f))
+        for item in items:
+            if item.kind == "cloud":
+                add("cloud", (item.key,), lambda w, _, i=item: layers.cloud_layer(i.load(), origin, w))
+        for item in items:
+            if item.kind == "mesh":
+                add("inferred", (item.key,), lambda w, _, i=item: layers.inferred_layer(i.load(), origin, w))
+                add("holes", (item.key,), lambda w, _, i=item: layers.hole_layer(self._whole(source, i), origin))
+        return jobs
+
+    def _mesh_maker(self, source: Source, item: Item) -> Callable[[layers.Write, Path], dict[str, Any] | None]:
+        file = item.file if item.file is not None and item.file.suffix.lower() == ".glb" else None
+        if isinstance(source, HouseSource):
+            file = source.exported_glb(item.key)
+        if file is not None:
+            return lambda w, _: layers.exported_mesh_layer(file, self.origin, w)
+        return lambda w, _: layers.mesh_layer(item.load(), self.origin, w)
+
+    def _whole(self, source: Source, item: Item) -> Mesh:
+        whole = source.whole_mesh() if isinstance(source, HouseSource) else None
+        return item.load() if whole is None else whole
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                while not self._jobs and not self._closed:
+                    self._work.wait()
+                if self._closed:
+                    return
+                job = self._making = self._jobs.pop(0)
+            try:
+                entry, folder = job.make()
+                problem = None
+            except RilievoError as error:
+                entry, folder, problem = None, Path(), {"error": error.what, "why": error.why, "hint": error.hint}
+            except Exception as error:  # one broken layer must not hide the others
+                entry, folder, problem = (
+                    None,
+                    Path(),
+                    {"error": f"the layer {job.layer} cannot be made", "why": repr(error)[:300], "hint": ""},
+                )
+            with self._work:
+                self._making = None
+                if problem is not None:
+                    self._problems[job.layer] = {"key": job.key, "layer": job.layer, **problem}
+                else:
+                    self._problems.pop(job.layer, None)
+                    self._ready[job.layer] = Ready(job.key, entry, folder, job.house)
+                self._rev += 1
+                self._work.notify_all()
+
+    def wait(self, *, first: bool = False, timeout: float = 600.0) -> bool:
+        """Until all layers are made (first: until one is). False after the timeout."""
+        deadline = time.monotonic() + timeout
+        with self._work:
+            while self._jobs or self._making:
+                if first and any(r.entry for r in self._ready.values()):
+                    return True
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._work.wait(left)
+        return True
+
+    # answers
+
+    def answer(self, place: str, query: dict[str, str], body: Any) -> Answer:
+        """What the page asks for. Raises Refused for what is not there; other errors are documents."""
+        try:
+            return self._answer(place, query, body)
+        except RilievoError as error:
+            return failed(error)
+
+    def _answer(self, place: str, query: dict[str, str], body: Any) -> Answer:
+        if body is not None:
+            raise Refused(405, "this is not for writing")
+        if place == "":
+            return static.page()
+        if place.startswith(("viewer/", "vendor/")):
+            return static.static(place)
+        if place == "scene.json":
+            return self._scene(query)
+        if match := _LAYER.fullmatch(place):
+            return self._layer(match[1], match[2])
+        if match := _PHOTO.fullmatch(place):
+            return self._picture(match[1], int(match[2]), query)
+        raise Refused(404, "there is no such page")
+
+    def _scene(self, query: dict[str, str]) -> Answer:
+        self._refresh()
+        with self._lock:
+            if query.get("rev") == str(self._rev):
+                return Answer.json({"rev": self._rev, "unchanged": True, "busy": self._busy()})
+            return Answer.json(self.manifest())
+
+    def _busy(self) -> bool:
+        return bool(self._jobs) or self._making is not None
+
+    def manifest(self) -> dict[str, Any]:
+        """The document `scene.json`."""
+        first = self.sources[0]
+        with self._lock:
+            ready = sorted(self._ready.items(), key=lambda kv: (kv[1].house, ORDER.index(kv[0].split("-")[0])))
+            listed = []
+            for layer, r in ready:
+                if r.entry is not None:
+                    entry = {"id": layer, "house": r.house, **layers.addressed(r.entry, layer)}
+                    if len(self.sources) > 1:
+                        entry["name"] = f"{entry['name']} ({self.sources[r.house].title})"
+                    listed.append(entry)
+            for house in range(len(self.sources)):  # something of each must be seen at first
+                mine = [e for e in listed if e["house"] == house]
+                if mine and not any(e["visible"] for e in mine):
+                    mine[0]["visible"] = True
+            problems = [{k: v for k, v in p.items() if k != "key"} for p in self._problems.values()]
+            return {
+                "rev": self._rev,
+                "busy": self._busy(),
+                "title": " | ".join(s.title for s in self.sources),
+                "unit": first.unit,
+                "unit_note": first.unit_note,
+                "up": [float(x) for x in first.up],
+                "up_known": bool(first.up_known),
+                "origin": self.origin.tolist(),
+                "bounds": robust_bounds(self._anchor_points()),
+                "layers": listed,
+                "problems": problems,
+                "photos": self._photo_rows(),
+                "houses": [{"title": s.title, "path_name": s.path.name, "unit": s.unit} for s in self.sources],
+                "gpu_note": None,
+            }
+
+    def _anchor_points(self) -> np.ndarray:
+        """Of all sources, relative to the origin."""
+        parts = []
+        for source in self.sources:
+            if source.scene is not None and len(source.scene.points):
+                parts.append(source.scene.points - self.origin)
+            elif isinstance(source, FileSource):
+                parts.append(anchor_points(source.value) + (source.value.origin - self.origin))
+        return np.concatenate(parts) if parts else np.zeros((0, 3))
+
+    def _photo_rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for house, photos in enumerate(self.photos):
+            if photos is None:
+                continue
+            depths = photos.has_depth()
+            for row in photos.rows(self.origin):
+                k = len(rows)
+                there = row.get("usable", True)
+                rows.append(
+                    {
+                        **row,
+                        "house": house,
+                        "url": f"photo/{k}.jpg?size=1600" if there else None,
+                        "thumb": f"photo/{k}.jpg?size=160" if there else None,
+                        "depth": f"depth/{k}.png" if row["name"] in depths else None,
+                    }
+                )
+        return rows
+
+    def _layer(self, layer: str, name: str) -> Answer:
+        with self._lock:
+            ready = self._ready.get(layer)
+        if ready is None or ready.entry is None:
+            raise Refused(404, "there is no such layer")
+        try:
+            raw = (ready.folder / name).read_bytes()
+        except OSError as error:
+            raise Refused(404, "there is no such file in this layer") from error
+        return Answer(raw, _KINDS.get(Path(name).suffix, "application/octet-stream"))
+
+    def _picture(self, what: str, k: int, query: dict[str, str]) -> Answer:
+        rows = self._photo_rows()
+        if k >= len(rows):
+            raise Refused(404, "there is no such photo")
+        photos = self.photos[rows[k]["house"]]
+        assert photos is not None
+        if what == "depth":
+            return Answer(photos.depth(rows[k]["name"]), "image/png")
+        size = query.get("size", "1600")
+        if not (size.isascii() and size.isdigit() and len(size) <= 5 and MIN_SIZE <= int(size) <= MAX_SIZE):
+            raise Refused(400, f"size must be {MIN_SIZE} to {MAX_SIZE}")
+        return Answer(photos.picture(rows[k]["name"], int(size)), "image/jpeg")
+
+
+def failed(error: RilievoError, status: int = 400) -> Answer:
+    """An error as a document."""
+    answer = Answer.json({"error": error.what, "why": error.why, "hint": error.hint})
+    return Answer(answer.body, answer.kind, status)
