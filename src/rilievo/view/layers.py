@@ -16,6 +16,7 @@ import numpy as np
 
 from rilievo.types import Mesh, PointCloud, Reconstruction, Splats
 from rilievo.view import glb
+from rilievo.view.mesh_levels import coarser, joined, level_sizes
 from rilievo.view.octree import build_octree, pack_nodes
 from rilievo.view.store import LayerStore
 
@@ -98,7 +99,7 @@ def mesh_layer(mesh: Mesh, origin: np.ndarray, write: Write) -> dict[str, Any]:
     write("full.glb", raw)
     sigma = mesh.sigma is not None and bool(np.isfinite(mesh.sigma).any())
     textured = mesh.texture is not None and mesh.uvs is not None
-    facts = {"textured": textured, "has_sigma": sigma, "vertices": len(mesh.vertices)}
+    facts = {"textured": textured, "has_sigma": sigma, "sigma_range": quantile_range(mesh.sigma)}
     return _mesh_entry([("full.glb", len(mesh.faces), len(raw))], facts)
 
 
@@ -111,8 +112,20 @@ def _mesh_entry(files: list[tuple[str, int, int]], facts: dict[str, Any]) -> dic
         "bytes": sum(size for *_, size in files),
         "textured": facts["textured"],
         "has_sigma": facts["has_sigma"],
+        "sigma_range": facts["sigma_range"],
         "levels": [{"url": name, "faces": faces, "bytes": size} for name, faces, size in files],
     }
+
+
+def level_layer(mesh: Mesh, origin: np.ndarray, write: Write) -> dict[str, Any] | None:
+    """Coarser levels of a mesh; None where it is small."""
+    levels = []
+    for k, num in enumerate(level_sizes(len(mesh.faces))):
+        level = coarser(mesh, num, min(1024 << k, 4096))
+        raw = glb.mesh_glb(level, origin)
+        write(f"{k}.glb", raw)
+        levels.append({"url": f"{k}.glb", "faces": len(level.faces), "bytes": len(raw)})
+    return {"kind": "levels", "levels": levels} if levels else None
 
 
 def splats_layer(splats: Splats, origin: np.ndarray, write: Write, folder: Path) -> dict[str, Any]:
@@ -152,7 +165,6 @@ def splats_layer(splats: Splats, origin: np.ndarray, write: Write, folder: Path)
 def hole_layer(mesh: Mesh, origin: np.ndarray) -> dict[str, Any] | None:
     """The borders of a mesh as closed loops; None where there are none."""
     from rilievo.stages.mesh_clean import holes
-    from rilievo.view.mesh_levels import joined
 
     vertices, faces, _ = joined(mesh)
     loops = holes(Mesh(vertices, faces))

@@ -29,7 +29,7 @@ def build_octree(points: np.ndarray) -> list[Node]:
         return []
     low = points.min(0).astype(np.float64)
     side = float(max(np.ptp(points.astype(np.float64), axis=0).max(), 1e-12)) * (1 + 1e-6)
-    codes = _morton(points, low, side)
+    codes = morton(points, low, side)
     order = np.argsort(codes, kind="stable")
     codes = codes[order]
     nodes: list[Node] = []
@@ -71,7 +71,7 @@ def _choose(codes: np.ndarray, level: int) -> np.ndarray:
     return first
 
 
-def _morton(points: np.ndarray, low: np.ndarray, side: float) -> np.ndarray:
+def morton(points: np.ndarray, low: np.ndarray, side: float) -> np.ndarray:
     """uint64 (n,): the bits of x, y and z in turns."""
     code = np.zeros(len(points), np.uint64)
     for axis in range(3):

@@ -23,8 +23,9 @@ import numpy as np
 from rilievo.errors import RilievoError
 from rilievo.live_server import Answer, Refused
 from rilievo.types import Mesh
-from rilievo.view import layers, static
+from rilievo.view import facts, layers, static
 from rilievo.view.photos import MAX_SIZE, MIN_SIZE, Photos
+from rilievo.view.saved import as_csv, as_json
 from rilievo.view.sources import (
     FileSource,
     HouseSource,
@@ -36,11 +37,12 @@ from rilievo.view.sources import (
     scene_origin,
 )
 from rilievo.view.store import LayerStore
+from rilievo.view.tools import PLACES, Tools
 
 _LAYER = re.compile(r"layer/([a-z0-9-]{1,40})/([a-z0-9_-]{1,40}\.(?:bin|glb|spz|ply))")
 _PHOTO = re.compile(r"(photo|depth)/(\d{1,6})\.(?:jpg|png)")
 _KINDS = {".bin": "application/octet-stream", ".glb": "model/gltf-binary"}
-ORDER = ("mesh", "cloud", "splats", "sparse", "inferred", "holes")
+ORDER = ("mesh", "levels", "cloud", "splats", "sparse", "inferred", "holes")
 
 
 @dataclass
@@ -79,7 +81,7 @@ class ViewScene:
         self.photos = [Photos(s) if isinstance(s, HouseSource) else None for s in self.sources]
         self.stores = [LayerStore(s.path if isinstance(s, HouseSource) else None) for s in self.sources]
         self.origin = self._find_origin()
-        self._anchor: dict[int, np.ndarray] = {}
+        self.tools = Tools(self.sources, self.origin)
         self._ready: dict[str, Ready] = {}
         self._problems: dict[str, dict[str, Any]] = {}
         self._lock = threading.RLock()
@@ -132,8 +134,9 @@ class ViewScene:
             self._state = state
             if not first:
                 self._rev += 1
-            if not self._ready:
+            if not first and not self._ready:
                 self.origin = self._find_origin()
+                self.tools = Tools(self.sources, self.origin)
             wanted = [job for k, source in enumerate(self.sources) for job in self._wanted(k, source)]
             names = {job.layer for job in wanted}
             for old in [layer for layer in self._ready if layer not in names]:
@@ -171,6 +174,9 @@ class ViewScene:
         for item in items:
             if item.kind == "splats":
                 add("splats", (item.key,), lambda w, f, i=item: layers.splats_layer(i.load(), origin, w, f))
+        for item in items:
+            if item.kind == "mesh":
+                add("levels", (item.key,), lambda w, _, i=item: layers.level_layer(i.load(), origin, w))
         for item in items:
             if item.kind == "cloud":
                 add("cloud", (item.key,), lambda w, _, i=item: layers.cloud_layer(i.load(), origin, w))
@@ -245,13 +251,19 @@ class ViewScene:
 
     def _answer(self, place: str, query: dict[str, str], body: Any) -> Answer:
         if body is not None:
-            raise Refused(405, "this is not for writing")
+            if place not in PLACES:
+                raise Refused(405 if place else 404, "this is not for writing")
+            return self._post(place, body)
         if place == "":
             return static.page()
         if place.startswith(("viewer/", "vendor/")):
             return static.static(place)
         if place == "scene.json":
             return self._scene(query)
+        if place in ("measures.json", "measures.csv"):
+            return self._export(place)
+        if place == "report.html":
+            return self._report()
         if match := _LAYER.fullmatch(place):
             return self._layer(match[1], match[2])
         if match := _PHOTO.fullmatch(place):
@@ -274,9 +286,16 @@ class ViewScene:
         with self._lock:
             ready = sorted(self._ready.items(), key=lambda kv: (kv[1].house, ORDER.index(kv[0].split("-")[0])))
             listed = []
+            coarse = {
+                r.house: layers.addressed(r.entry, k)["levels"]
+                for k, r in ready
+                if r.entry and r.entry["kind"] == "levels"
+            }
             for layer, r in ready:
-                if r.entry is not None:
+                if r.entry is not None and r.entry["kind"] != "levels":
                     entry = {"id": layer, "house": r.house, **layers.addressed(r.entry, layer)}
+                    if entry["kind"] == "mesh":
+                        entry["levels"] = [*coarse.get(r.house, []), *entry["levels"]]
                     if len(self.sources) > 1:
                         entry["name"] = f"{entry['name']} ({self.sources[r.house].title})"
                     listed.append(entry)
@@ -298,7 +317,14 @@ class ViewScene:
                 "layers": listed,
                 "problems": problems,
                 "photos": self._photo_rows(),
-                "houses": [{"title": s.title, "path_name": s.path.name, "unit": s.unit} for s in self.sources],
+                "houses": [
+                    {"title": s.title, "path_name": s.path.name, "unit": s.unit, "saved": saved.shown()}
+                    for s, saved in zip(self.sources, self.tools.saved)
+                ],
+                "saved": self.tools.saved[0].shown(),
+                "measures": [{**m, "house": k} for k, saved in enumerate(self.tools.saved) for m in saved.measures()],
+                "report": "report.html" if (first.path / "export" / "report.html").is_file() else None,
+                "facts": facts.of_source(first),
                 "gpu_note": None,
             }
 
@@ -331,6 +357,29 @@ class ViewScene:
                     }
                 )
         return rows
+
+    def _post(self, place: str, body: Any) -> Answer:
+        told = self.tools.post(place, body)
+        if "saved" in told:
+            with self._lock:
+                self._rev += 1
+                told["rev"] = self._rev
+        return Answer.json(told)
+
+    def _export(self, place: str) -> Answer:
+        listed = [{**m, "house": k} for k, saved in enumerate(self.tools.saved) for m in saved.measures()]
+        headers = {"Content-Disposition": f'attachment; filename="{place}"'}
+        if place.endswith(".csv"):
+            return Answer(as_csv(listed), "text/csv; charset=utf-8", headers=headers)
+        raw = as_json(self.sources[0].title, self.tools.saved[0].unit(), listed)
+        return Answer(raw, "application/json", headers=headers)
+
+    def _report(self) -> Answer:
+        file = self.sources[0].path / "export" / "report.html"
+        if not isinstance(self.sources[0], HouseSource) or not file.is_file():
+            raise Refused(404, "there is no report yet")
+        policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox"
+        return Answer(file.read_bytes(), "text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
 
     def _layer(self, layer: str, name: str) -> Answer:
         with self._lock:
