@@ -128,7 +128,7 @@ def level_layer(mesh: Mesh, origin: np.ndarray, write: Write) -> dict[str, Any] 
     return {"kind": "levels", "levels": levels} if levels else None
 
 
-def splats_layer(splats: Splats, origin: np.ndarray, write: Write, folder: Path) -> dict[str, Any]:
+def splats_layer(splats: Splats, name: str, origin: np.ndarray, write: Write, folder: Path) -> dict[str, Any]:
     """Gaussians as SPZ, whose axes are ours with y and z reversed."""
     from dataclasses import replace
 
@@ -150,7 +150,7 @@ def splats_layer(splats: Splats, origin: np.ndarray, write: Write, folder: Path)
     matrix[:3, 3] = splats.origin - origin
     return {
         "kind": "splats",
-        "name": "Gaussian splats",
+        "name": name,
         "visible": False,
         "count": len(splats.means),
         "bytes": len(raw),

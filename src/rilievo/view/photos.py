@@ -15,6 +15,7 @@ from rilievo.errors import InputError
 from rilievo.io.photos import Source as PhotoFile
 from rilievo.project import Project
 from rilievo.types import Camera, DepthMap, Reconstruction
+from rilievo.view.progress import DEPTH_STAGES
 from rilievo.view.sources import HouseSource
 
 MAX_SIZE, MIN_SIZE = 4096, 16
@@ -97,11 +98,12 @@ class Photos:
         if project is None:
             return {}
         scene = self.house.scene
-        for stage in ("depth", "depth refined", "depth checked", "depth filled"):
-            for object_id in made_from.get(stage, []):
-                name = self._name_of(project, object_id)
-                if name is not None and scene is not None and name in scene.names:
-                    self._depths[name] = object_id
+        progress = self.house.progress()
+        ids = [] if progress is None else progress.depths(self.house.cameras_since())
+        for object_id in [*ids, *(i for stage in DEPTH_STAGES for i in made_from.get(stage, []))]:
+            name = self._name_of(project, object_id)
+            if name is not None and scene is not None and name in scene.names:
+                self._depths[name] = object_id
         return self._depths
 
     def _name_of(self, project: Project, object_id: str) -> str | None:

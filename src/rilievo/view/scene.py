@@ -2,7 +2,9 @@
 
     ""  viewer/* vendor/*   the page and its files        scene.json?rev=N       the manifest
     layer/ID/FILE           bytes of a layer              photo/K.jpg?size=S     a photo, undistorted
-    depth/K.png             a photo's depth in colours
+    depth/K.png             a photo's depth in colours    frame?layer=ID&...      splats drawn here, a JPEG
+    measures.json|csv       saved measures                report.html             of the house
+    POST pick measure volume section measures scale up origin: see `tools`
 
 What takes long is made in a thread of its own; `rev` of the manifest changes when there is more, `busy` says that more
 will come.
@@ -24,6 +26,7 @@ from rilievo.errors import RilievoError
 from rilievo.live_server import Answer, Refused
 from rilievo.types import Mesh
 from rilievo.view import facts, layers, static
+from rilievo.view.frames import FrameLayers
 from rilievo.view.photos import MAX_SIZE, MIN_SIZE, Photos
 from rilievo.view.saved import as_csv, as_json
 from rilievo.view.sources import (
@@ -92,6 +95,8 @@ class ViewScene:
         self._state: Any = None
         self._checked = 0.0
         self._closed = False
+        self.frames = FrameLayers()
+        self._drawn: dict[str, Item] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self._refresh()
@@ -109,6 +114,7 @@ class ViewScene:
             self._jobs.clear()
             self._work.notify_all()
         self._thread.join()
+        self.frames.close()
         for store in self.stores:
             store.close()
 
@@ -173,7 +179,8 @@ class ViewScene:
                 add("sparse", (source.results()["cameras"],), lambda w, _: layers.sparse_layer(scene, origin, w))
         for item in items:
             if item.kind == "splats":
-                add("splats", (item.key,), lambda w, f, i=item: layers.splats_layer(i.load(), origin, w, f))
+                add("splats", (item.key,), lambda w, f, i=item: layers.splats_layer(i.load(), i.name, origin, w, f))
+                self._drawn["splats" if house == 0 else f"splats-{house}"] = item
         for item in items:
             if item.kind == "mesh":
                 add("levels", (item.key,), lambda w, _, i=item: layers.level_layer(i.load(), origin, w))
@@ -260,6 +267,8 @@ class ViewScene:
             return static.static(place)
         if place == "scene.json":
             return self._scene(query)
+        if place == "frame":
+            return self._frame(query)
         if place in ("measures.json", "measures.csv"):
             return self._export(place)
         if place == "report.html":
@@ -294,6 +303,8 @@ class ViewScene:
             for layer, r in ready:
                 if r.entry is not None and r.entry["kind"] != "levels":
                     entry = {"id": layer, "house": r.house, **layers.addressed(r.entry, layer)}
+                    if entry["kind"] == "splats":
+                        entry["stream"] = f"frame?layer={layer}"
                     if entry["kind"] == "mesh":
                         entry["levels"] = [*coarse.get(r.house, []), *entry["levels"]]
                     if len(self.sources) > 1:
@@ -365,6 +376,14 @@ class ViewScene:
                 self._rev += 1
                 told["rev"] = self._rev
         return Answer.json(told)
+
+    def _frame(self, query: dict[str, str]) -> Answer:
+        layer = query.get("layer", "splats")
+        with self._lock:
+            item = self._drawn.get(layer)
+        if item is None:
+            raise Refused(404, "there are no such splats")
+        return self.frames.answer(layer, item.key, item.load, self.origin, query)
 
     def _export(self, place: str) -> Answer:
         listed = [{**m, "house": k} for k, saved in enumerate(self.tools.saved) for m in saved.measures()]

@@ -6,8 +6,8 @@ Values are loaded when a layer is made of them, not before. A house in the middl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rilievo.codec import content_id
 from rilievo.errors import InputError
 from rilievo.project import Project
 from rilievo.types import Mesh, PointCloud, Reconstruction, Splats
+from rilievo.view.progress import Progress
 
 MODEL_ENDINGS = ("glb", "obj", "ply", "stl")
 SPLAT_ENDINGS = ("spz", "splat", "sog")
@@ -87,7 +88,8 @@ class FileSource:
 
 
 class HouseSource:
-    """A project folder. must_exist: raise InputError when it has no project.json; else it may come later."""
+    """A project folder. must_exist: raise InputError when it has no project.json; else it may come later, and what a
+    build or a training has made so far is followed."""
 
     def __init__(self, path: Path, *, must_exist: bool = True) -> None:
         if must_exist or (path / "project.json").exists():
@@ -96,6 +98,16 @@ class HouseSource:
         else:
             self.project = None
         self.path, self.title = path, path.resolve().name
+        self.growing = not must_exist
+        self._progress: Progress | None = None
+
+    def progress(self) -> Progress | None:
+        """What is being made; None where nobody asked for that."""
+        project = self._project()
+        if self.growing and self._progress is None and project is not None:
+            self._progress = Progress(project)
+            self._progress.scan()
+        return self._progress
 
     def _project(self) -> Project | None:
         if self.project is None and (self.path / "project.json").is_file():
@@ -113,7 +125,13 @@ class HouseSource:
             stat = (self.path / "project.json").stat()
         except OSError:
             return 0
-        return stat.st_mtime_ns, stat.st_size
+        progress = self.progress()
+        return stat.st_mtime_ns, stat.st_size, 0 if progress is None else progress.scan()
+
+    def cameras_since(self) -> float:
+        """When the cameras in use were made; 0 without any."""
+        object_id = self.results().get("cameras")
+        return 0.0 if object_id is None or self.project is None else self.project.object_path(object_id).stat().st_mtime
 
     def results(self) -> dict[str, str]:
         """cameras, mesh, cloud, splats -> object ids. While a build goes on: of this build only, as far as it is."""
@@ -173,11 +191,17 @@ class HouseSource:
         project = self._project()
         if project is None:
             return []
-        return [
+        found = {kind: object_id for kind, object_id in self.results().items() if kind in _HOUSE_NAMES}
+        progress = self.progress()
+        state = None if progress is None else progress.training()
+        items = [
             Item(kind, TITLES[kind], object_id, lambda i=object_id: project.get(i))
-            for kind, object_id in self.results().items()
-            if kind in _HOUSE_NAMES
+            for kind, object_id in found.items()
+            if kind != "splats" or state is None
         ]
+        if progress is not None and state is not None:
+            items.append(Item("splats", "Gaussian splats (in training)", state, lambda: progress.trained(state)))
+        return items
 
     def whole_mesh(self) -> Mesh | None:
         """The mesh before it was cut for its texture, whose borders are holes; None where there is none."""
@@ -251,14 +275,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-@dataclass
-class Shared:
-    """What all layers of a scene have in common. origin float64 (3,): coordinates are relative to it."""
-
-    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def scene_origin(source: Source) -> np.ndarray:
