@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from view_scenes import SIGMA, box, hill
 
 from rilievo.errors import InputError
 from rilievo.view import measures
 from rilievo.view.cuts import clip, ears, section, signed_area, volume_over
 from rilievo.view.mesh_levels import joined
+from view_scenes import SIGMA, box, hill
 
 UP = np.array([0.0, 0, 1])
 METRES = measures.Unit(1.0, "m", None)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from view_scenes import box, cloud, hill, house, splats, textured_sphere
 
 from rilievo.cli import main
 from rilievo.errors import InputError
@@ -20,6 +19,7 @@ from rilievo.io.splats import read_splats, write_splats
 from rilievo.types import Splats
 from rilievo.view import compact, share, static
 from rilievo.view.inline import inline_page
+from view_scenes import box, cloud, hill, house, splats, textured_sphere
 
 PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>t</title>
 <link rel="stylesheet" href="viewer/a.css">
@@ -34,7 +34,8 @@ def web(tmp_path, monkeypatch):
     for name, text in {
         "viewer/share.html": PAGE,
         "viewer/a.css": "body{content:'</style>'}",
-        "viewer/main.js": "import {x} from './lib/x.js';\nimport * as T from \"three\";\nconst s = 'from ./no.js'; x(T, s);",
+        "viewer/main.js": "import {x} from './lib/x.js';\nimport * as T from \"three\";\n"
+        "const s = 'from ./no.js'; x(T, s);",
         "viewer/lib/x.js": "export function x() { return import('../lazy.js'); }",
         "viewer/lazy.js": "export default '</script><script>alert(1)</script>';",
         "vendor/three.js": 'export*from"./core.js";',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from rilievo import geometry
 from rilievo.project import Project
 from rilievo.types import Camera, DepthMap, Mesh, PointCloud, Reconstruction, Splats
+from rilievo.view.scene import ViewScene
 
 SIGMA = 0.002
 
@@ -59,8 +61,12 @@ def textured_sphere(n: int = 120) -> Mesh:
     texture = np.rint(127.5 + 127.5 * colors).astype(np.uint8)
     flat = place.reshape(-1, 3).astype(np.float32)
     return Mesh(
-        flat, faces.astype(np.int32), sigma=np.abs(flat[:, 2]), uvs=uvs.reshape(-1, 2).astype(np.float32), texture=texture
-    )  # fmt: skip
+        flat,
+        faces.astype(np.int32),
+        sigma=np.abs(flat[:, 2]),
+        uvs=uvs.reshape(-1, 2).astype(np.float32),
+        texture=texture,
+    )
 
 
 def cameras(
@@ -143,3 +149,26 @@ def house(root: Path, *, mesh: Mesh | None = None, photos: bool = True, with_spl
         sources=sources,
     )
     return root
+
+
+def get(scene: ViewScene, place: str, **query: str):
+    """The document or the bytes of an answer."""
+    answer = scene.answer(place, query, None)
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body) if answer.kind == "application/json" else answer.body
+
+
+def post(scene: ViewScene, place: str, status: int = 200, **body):
+    answer = scene.answer(place, {}, body)
+    assert answer.status == status, answer.body
+    return json.loads(answer.body)
+
+
+def opened(*paths: Path) -> ViewScene:
+    scene = ViewScene(paths)
+    assert scene.wait(timeout=60)
+    return scene
+
+
+def layer(manifest: dict, kind: str, house: int = 0) -> dict:
+    return next(e for e in manifest["layers"] if e["kind"] == kind and e["house"] == house)

@@ -35,10 +35,10 @@ class Photos:
     # what the manifest says
 
     def rows(self, origin: np.ndarray) -> list[dict[str, Any]]:
-        """One row a photo, placed ones first; addresses are left to the scene."""
+        """One row a photo, in the order of the build: it stays while more of them are placed."""
         scene = self.house.scene
         report = self.house.report().get("photos", {})
-        told = {row.get("name"): row for row in report.get("list", []) if isinstance(row, dict)}
+        told: dict[str, dict[str, Any]] = {str(row.get("name")): row for row in report.get("list", [])}
         rows = [] if scene is None else self._placed(scene, origin, told)
         unplaced = {} if scene is None else dict(scene.unplaced)
         names = {row["name"] for row in rows}
@@ -51,6 +51,8 @@ class Photos:
             row = told.get(name, {})
             size = (row.get("width"), row.get("height"))
             rows.append(_unplaced(name, reason or None, _hint(row), size, scene is not None))
+        order = {name: k for k, name in enumerate(self.house.content().get("photos", []))}
+        rows.sort(key=lambda row: order.get(row["name"], len(order)))
         for row in report.get("rejected", []):
             if row["name"] not in names and row["name"] not in unplaced:
                 rows.append(_unplaced(row["name"], row["reason"], None, (None, None), True, usable=False))

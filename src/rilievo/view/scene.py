@@ -13,10 +13,8 @@ will come.
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from rilievo.live_server import Answer, Refused
 from rilievo.types import Mesh
 from rilievo.view import facts, layers, static
 from rilievo.view.frames import FrameLayers
+from rilievo.view.making import Job, Workshop
 from rilievo.view.photos import MAX_SIZE, MIN_SIZE, Photos
 from rilievo.view.saved import as_csv, as_json
 from rilievo.view.sources import (
@@ -48,26 +47,6 @@ _KINDS = {".bin": "application/octet-stream", ".glb": "model/gltf-binary"}
 ORDER = ("mesh", "levels", "cloud", "splats", "sparse", "inferred", "holes")
 
 
-@dataclass
-class Ready:
-    """A layer that can be served."""
-
-    key: Any
-    entry: dict[str, Any] | None
-    folder: Path
-    house: int
-
-
-@dataclass
-class Job:
-    """A layer to be made."""
-
-    layer: str
-    key: Any
-    house: int
-    make: Callable[[], tuple[dict[str, Any] | None, Path]]
-
-
 class ViewScene:
     """Houses and files as one scene; `answer` serves it. All methods may be called from several threads.
 
@@ -85,21 +64,18 @@ class ViewScene:
         self.stores = [LayerStore(s.path if isinstance(s, HouseSource) else None) for s in self.sources]
         self.origin = self._find_origin()
         self.tools = Tools(self.sources, self.origin)
-        self._ready: dict[str, Ready] = {}
-        self._problems: dict[str, dict[str, Any]] = {}
-        self._lock = threading.RLock()
-        self._work = threading.Condition(self._lock)
-        self._jobs: list[Job] = []
-        self._making: Job | None = None
+        self.frames = FrameLayers()
+        self._drawn: dict[str, Item] = {}
         self._rev = int(time.time() * 1000) * 1000
         self._state: Any = None
         self._checked = 0.0
-        self._closed = False
-        self.frames = FrameLayers()
-        self._drawn: dict[str, Item] = {}
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._rows: tuple[Any, list[dict[str, Any]]] | None = None
+        self._workshop = Workshop(self._changed)
+        self._lock = self._workshop.lock
         self._refresh()
+
+    def _changed(self) -> None:
+        self._rev += 1
 
     def _find_origin(self) -> np.ndarray:
         for source in self.sources:
@@ -109,11 +85,7 @@ class ViewScene:
 
     def close(self) -> None:
         """Ends the thread (after the layer it is making) and deletes what was kept for this run only."""
-        with self._work:
-            self._closed = True
-            self._jobs.clear()
-            self._work.notify_all()
-        self._thread.join()
+        self._workshop.close()
         self.frames.close()
         for store in self.stores:
             store.close()
@@ -140,23 +112,10 @@ class ViewScene:
             self._state = state
             if not first:
                 self._rev += 1
-            if not first and not self._ready:
+            if not first and not self._workshop.ready:
                 self.origin = self._find_origin()
                 self.tools = Tools(self.sources, self.origin)
-            wanted = [job for k, source in enumerate(self.sources) for job in self._wanted(k, source)]
-            names = {job.layer for job in wanted}
-            for old in [layer for layer in self._ready if layer not in names]:
-                del self._ready[old]
-            self._jobs = []
-            for job in wanted:
-                if job.layer in self._ready and self._ready[job.layer].key == job.key:
-                    continue
-                if self._making is not None and (self._making.layer, self._making.key) == (job.layer, job.key):
-                    continue
-                if self._problems.get(job.layer, {}).get("key") == job.key:
-                    continue
-                self._jobs.append(job)
-            self._work.notify_all()
+            self._workshop.want([job for k, source in enumerate(self.sources) for job in self._wanted(k, source)])
 
     def _wanted(self, house: int, source: Source) -> list[Job]:
         """All layers of a source, what is seen first first."""
@@ -205,47 +164,9 @@ class ViewScene:
         whole = source.whole_mesh() if isinstance(source, HouseSource) else None
         return item.load() if whole is None else whole
 
-    def _run(self) -> None:
-        while True:
-            with self._work:
-                while not self._jobs and not self._closed:
-                    self._work.wait()
-                if self._closed:
-                    return
-                job = self._making = self._jobs.pop(0)
-            try:
-                entry, folder = job.make()
-                problem = None
-            except RilievoError as error:
-                entry, folder, problem = None, Path(), {"error": error.what, "why": error.why, "hint": error.hint}
-            except Exception as error:  # one broken layer must not hide the others
-                entry, folder, problem = (
-                    None,
-                    Path(),
-                    {"error": f"the layer {job.layer} cannot be made", "why": repr(error)[:300], "hint": ""},
-                )
-            with self._work:
-                self._making = None
-                if problem is not None:
-                    self._problems[job.layer] = {"key": job.key, "layer": job.layer, **problem}
-                else:
-                    self._problems.pop(job.layer, None)
-                    self._ready[job.layer] = Ready(job.key, entry, folder, job.house)
-                self._rev += 1
-                self._work.notify_all()
-
     def wait(self, *, first: bool = False, timeout: float = 600.0) -> bool:
-        """Until all layers are made (first: until one is). False after the timeout."""
-        deadline = time.monotonic() + timeout
-        with self._work:
-            while self._jobs or self._making:
-                if first and any(r.entry for r in self._ready.values()):
-                    return True
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                self._work.wait(left)
-        return True
+        """Until all layers are made (first: until there is one to see). False after the timeout."""
+        return self._workshop.wait(first=first, timeout=timeout)
 
     # answers
 
@@ -283,17 +204,14 @@ class ViewScene:
         self._refresh()
         with self._lock:
             if query.get("rev") == str(self._rev):
-                return Answer.json({"rev": self._rev, "unchanged": True, "busy": self._busy()})
+                return Answer.json({"rev": self._rev, "unchanged": True, "busy": self._workshop.busy})
             return Answer.json(self.manifest())
-
-    def _busy(self) -> bool:
-        return bool(self._jobs) or self._making is not None
 
     def manifest(self) -> dict[str, Any]:
         """The document `scene.json`."""
         first = self.sources[0]
         with self._lock:
-            ready = sorted(self._ready.items(), key=lambda kv: (kv[1].house, ORDER.index(kv[0].split("-")[0])))
+            ready = sorted(self._workshop.ready.items(), key=lambda kv: (kv[1].house, ORDER.index(kv[0].split("-")[0])))
             listed = []
             coarse = {
                 r.house: layers.addressed(r.entry, k)["levels"]
@@ -314,10 +232,9 @@ class ViewScene:
                 mine = [e for e in listed if e["house"] == house]
                 if mine and not any(e["visible"] for e in mine):
                     mine[0]["visible"] = True
-            problems = [{k: v for k, v in p.items() if k != "key"} for p in self._problems.values()]
             return {
                 "rev": self._rev,
-                "busy": self._busy(),
+                "busy": self._workshop.busy,
                 "title": " | ".join(s.title for s in self.sources),
                 "unit": first.unit,
                 "unit_note": first.unit_note,
@@ -326,7 +243,7 @@ class ViewScene:
                 "origin": self.origin.tolist(),
                 "bounds": robust_bounds(self._anchor_points()),
                 "layers": listed,
-                "problems": problems,
+                "problems": self._workshop.problems(),
                 "photos": self._photo_rows(),
                 "houses": [
                     {"title": s.title, "path_name": s.path.name, "unit": s.unit, "saved": saved.shown()}
@@ -350,6 +267,13 @@ class ViewScene:
         return np.concatenate(parts) if parts else np.zeros((0, 3))
 
     def _photo_rows(self) -> list[dict[str, Any]]:
+        """All photos; their number in this list is that of their addresses."""
+        state = (self._state, tuple(self.origin.tolist()))
+        if self._rows is None or self._rows[0] != state:
+            self._rows = (state, self._list_photos())
+        return self._rows[1]
+
+    def _list_photos(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for house, photos in enumerate(self.photos):
             if photos is None:
@@ -402,7 +326,7 @@ class ViewScene:
 
     def _layer(self, layer: str, name: str) -> Answer:
         with self._lock:
-            ready = self._ready.get(layer)
+            ready = self._workshop.ready.get(layer)
         if ready is None or ready.entry is None:
             raise Refused(404, "there is no such layer")
         try:
@@ -412,6 +336,7 @@ class ViewScene:
         return Answer(raw, _KINDS.get(Path(name).suffix, "application/octet-stream"))
 
     def _picture(self, what: str, k: int, query: dict[str, str]) -> Answer:
+        self._refresh()
         rows = self._photo_rows()
         if k >= len(rows):
             raise Refused(404, "there is no such photo")

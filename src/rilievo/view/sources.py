@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class FileSource:
                 "give the folder that `rilievo build` wrote (its -o option), or a file",
             )
         self.path, self.title = path, path.name
+        self._read: Any = None
         self.kind = kind_of_file(path)
         self.unit, self.unit_note = "unknown", "a file does not say its unit"
         self.up, self.up_known = guess_file_up(path, self.kind), False
@@ -61,6 +62,7 @@ class FileSource:
     @cached_property
     def value(self) -> Mesh | PointCloud | Splats:
         """What the file holds. Raises InputError when it is damaged."""
+        self._read = self.state()
         if self.kind == "splats":
             from rilievo.io.splats import read_finite
 
@@ -71,12 +73,17 @@ class FileSource:
 
     def state(self) -> Any:
         """Changes when the file does."""
-        stat = self.path.stat()
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return self._read
         return stat.st_mtime_ns, stat.st_size
 
     def items(self) -> list[Item]:
-        """The one value of the file."""
+        """The one value of the file; read again where the file has changed."""
         kind = self.kind
+        if self._read != self.state():
+            self.__dict__.pop("value", None)
         if kind == "model":
             kind = "mesh" if isinstance(self.value, Mesh) else "cloud"
         key = content_id(str(self.path.resolve()), list(self.state()))
@@ -153,11 +160,11 @@ class HouseSource:
     @property
     def scene(self) -> Reconstruction | None:
         """Cameras and sparse points, as soon as there are some."""
-        object_id = self.results().get("cameras")
-        if object_id is None or self.project is None:
+        object_id, project = self.results().get("cameras"), self.project
+        if object_id is None or project is None:
             return None
         if self._scene_id != object_id:
-            self._scene, self._scene_id = self.project.get(object_id), object_id
+            self._scene, self._scene_id = project.get(object_id), object_id
         return self._scene
 
     _scene: Reconstruction | None = None
@@ -165,26 +172,30 @@ class HouseSource:
 
     @property
     def unit(self) -> str:
-        return "unknown" if self.scene is None else self.scene.unit
+        scene = self.scene
+        return "unknown" if scene is None else scene.unit
 
     @property
     def unit_note(self) -> str:
         from rilievo.report import scale_sentence
 
-        return "no cameras yet" if self.scene is None else scale_sentence(self.scene)
+        scene = self.scene
+        return "no cameras yet" if scene is None else scale_sentence(scene)
 
     @property
     def up_known(self) -> bool:
-        return self.scene is not None and self.scene.frame in ("enu", "upright")
+        scene = self.scene
+        return scene is not None and scene.frame in ("enu", "upright")
 
     @property
     def up(self) -> np.ndarray:
         """Unit vector (3,): the world's z where it was levelled, else that of the photos."""
-        if self.scene is None or self.up_known or not len(self.scene.names):
+        scene = self.scene
+        if scene is None or self.up_known or not len(scene.names):
             return np.array([0.0, 0.0, 1.0])
         from rilievo.stages.camera_path import scene_up
 
-        return scene_up(self.scene.cam_from_world)
+        return scene_up(scene.cam_from_world)
 
     def items(self) -> list[Item]:
         """Mesh, cloud and splats, as far as they are there."""
@@ -195,12 +206,12 @@ class HouseSource:
         progress = self.progress()
         state = None if progress is None else progress.training()
         items = [
-            Item(kind, TITLES[kind], object_id, lambda i=object_id: project.get(i))
+            Item(kind, TITLES[kind], object_id, partial(project.get, object_id))
             for kind, object_id in found.items()
             if kind != "splats" or state is None
         ]
         if progress is not None and state is not None:
-            items.append(Item("splats", "Gaussian splats (in training)", state, lambda: progress.trained(state)))
+            items.append(Item("splats", "Gaussian splats (in training)", state, partial(progress.trained, state)))
         return items
 
     def whole_mesh(self) -> Mesh | None:

@@ -106,9 +106,9 @@ class Surface:
         ]
 
     def _in_cloud(self, cloud: PointCloud, points: np.ndarray) -> list[Spot]:
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
-        tree = self._made("cloud", lambda: cKDTree(cloud.points))
+        tree = self._made("cloud", lambda: KDTree(cloud.points))
         distance, row = tree.query(points - (cloud.origin - self._origin))
         return [
             Spot(float(d), cloud.normals[r].astype(np.float64), known(cloud.sigma[r]), known(cloud.spacing[r]))
