@@ -16,7 +16,7 @@ import numpy as np
 
 from rilievo.types import Mesh, PointCloud, Reconstruction, Splats
 from rilievo.view import glb
-from rilievo.view.mesh_levels import coarser, joined, level_sizes
+from rilievo.view.mesh_levels import coarser_levels, joined, level_sizes
 from rilievo.view.octree import build_octree, pack_nodes
 from rilievo.view.store import LayerStore
 
@@ -120,11 +120,12 @@ def _mesh_entry(files: list[tuple[str, int, int]], facts: dict[str, Any]) -> dic
 def level_layer(mesh: Mesh, origin: np.ndarray, write: Write) -> dict[str, Any] | None:
     """Coarser levels of a mesh; None where it is small."""
     levels = []
-    for k, num in enumerate(level_sizes(len(mesh.faces))):
-        level = coarser(mesh, num, min(1024 << k, 4096))
+    sizes = [(num, min(1024 << k, 4096)) for k, num in enumerate(level_sizes(len(mesh.faces)))]
+    for k, level in zip(reversed(range(len(sizes))), coarser_levels(mesh, sizes[::-1])):
         raw = glb.mesh_glb(level, origin)
         write(f"{k}.glb", raw)
         levels.append({"url": f"{k}.glb", "faces": len(level.faces), "bytes": len(raw)})
+    levels.reverse()
     return {"kind": "levels", "levels": levels} if levels else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from rilievo.types import Mesh
@@ -25,11 +27,24 @@ def level_sizes(num_faces: int) -> list[int]:
 def coarser(mesh: Mesh, max_faces: int, texture_size: int) -> Mesh:
     """The mesh with at most `max_faces` faces, as far as its topology allows; texture, colours and sigma are those of
     the nearest place on the mesh. texture_size: longest side of the new texture, px."""
-    from rilievo.stages.mesh_clean import simplify, split_nonmanifold, vertex_normals
+    return next(coarser_levels(mesh, [(max_faces, texture_size)]))
+
+
+def coarser_levels(mesh: Mesh, sizes: Sequence[tuple[int, int]]) -> Iterator[Mesh]:
+    """Several coarser meshes, each simplified from the one before; sizes: (most faces, texture size), finest first."""
+    from rilievo.stages.mesh_clean import simplify, split_nonmanifold
 
     vertices, faces, _ = joined(mesh)
     vertices, faces = split_nonmanifold(vertices, faces)
-    vertices, faces = simplify(vertices, faces, max_faces)
+    for max_faces, texture_size in sizes:
+        vertices, faces = simplify(vertices, faces, max_faces)
+        yield _dressed(mesh, vertices, faces, texture_size)
+
+
+def _dressed(mesh: Mesh, vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> Mesh:
+    """A surface with the colours and the sigma of the mesh it lies on."""
+    from rilievo.stages.mesh_clean import vertex_normals
+
     corners = vertices.astype(np.float64)
     on = Places(mesh, corners)
     sigma = None if mesh.sigma is None else on.mean(mesh.sigma)
