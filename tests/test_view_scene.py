@@ -188,6 +188,13 @@ def test_photos_are_undistorted_at_the_size_asked_for(plain):
         assert (alpha[:10] == 0).all() and (alpha[10:] == 255).all()
 
 
+def test_a_photo_says_why(plain):
+    _, scene = plain
+    assert get(scene, "scene.json")["photos"][4]["why"] == "why/4.json"
+    assert get(scene, "why/4.json")["text"].startswith("bad.jpg was not placed: too few matches")
+    assert get(scene, "why/0.json")["text"].startswith("0.jpg was placed")
+
+
 def test_a_lost_photo_is_told(tmp_path):
     root = house(tmp_path / "h")
     shutil.rmtree(tmp_path / "h-photos")

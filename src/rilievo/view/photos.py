@@ -51,6 +51,7 @@ class Photos:
             row = told.get(name, {})
             size = (row.get("width"), row.get("height"))
             rows.append(_unplaced(name, reason or None, _hint(row), size, scene is not None))
+            rows[-1]["faults"] = row.get("faults", [])
         order = {name: k for k, name in enumerate(self.house.content().get("photos", []))}
         rows.sort(key=lambda row: order.get(row["name"], len(order)))
         for row in report.get("rejected", []):
@@ -89,6 +90,8 @@ class Photos:
                     "num_points": int(num[i]),
                     "reason": None,
                     "hint": _hint(told.get(name, {})),
+                    "faults": told.get(name, {}).get("faults", []),
+                    "usable": True,
                 }
             )
         return rows
@@ -233,5 +236,6 @@ def _unplaced(
         "num_points": 0,
         "reason": reason if done else "not placed yet",
         "hint": hint,
+        "faults": [],
         "usable": usable,
     }

@@ -3,7 +3,8 @@
     ""  viewer/* vendor/*   the page and its files        scene.json?rev=N       the manifest
     layer/ID/FILE           bytes of a layer              photo/K.jpg?size=S     a photo, undistorted
     depth/K.png             a photo's depth in colours    frame?layer=ID&...      splats drawn here, a JPEG
-    measures.json|csv       saved measures                report.html             of the house
+    why/K.json              what is known of a photo      report.html             of the house
+    measures.json|csv       saved measures
     POST pick measure volume section measures scale up origin: see `tools`
 
 What takes long is made in a thread of its own; `rev` of the manifest changes when there is more, `busy` says that more
@@ -43,6 +44,7 @@ from rilievo.view.tools import PLACES, Tools
 
 _LAYER = re.compile(r"layer/([a-z0-9-]{1,40})/([a-z0-9_-]{1,40}\.(?:bin|glb|spz|ply))")
 _PHOTO = re.compile(r"(photo|depth)/(\d{1,6})\.(?:jpg|png)")
+_WHY = re.compile(r"why/(\d{1,6})\.json")
 _KINDS = {".bin": "application/octet-stream", ".glb": "model/gltf-binary"}
 ORDER = ("mesh", "levels", "cloud", "splats", "sparse", "inferred", "holes")
 
@@ -198,6 +200,8 @@ class ViewScene:
             return self._layer(match[1], match[2])
         if match := _PHOTO.fullmatch(place):
             return self._picture(match[1], int(match[2]), query)
+        if match := _WHY.fullmatch(place):
+            return self._why(int(match[1]))
         raise Refused(404, "there is no such page")
 
     def _scene(self, query: dict[str, str]) -> Answer:
@@ -281,13 +285,14 @@ class ViewScene:
             depths = photos.has_depth()
             for row in photos.rows(self.origin):
                 k = len(rows)
-                there = row.get("usable", True)
+                there = row["usable"]
                 rows.append(
                     {
                         **row,
                         "house": house,
                         "url": f"photo/{k}.jpg?size=1600" if there else None,
                         "thumb": f"photo/{k}.jpg?size=160" if there else None,
+                        "why": f"why/{k}.json",
                         "depth": f"depth/{k}.png" if row["name"] in depths else None,
                     }
                 )
@@ -335,19 +340,35 @@ class ViewScene:
             raise Refused(404, "there is no such file in this layer") from error
         return Answer(raw, _KINDS.get(Path(name).suffix, "application/octet-stream"))
 
-    def _picture(self, what: str, k: int, query: dict[str, str]) -> Answer:
+    def _photo(self, k: int) -> tuple[dict[str, Any], Photos]:
+        """Row k of the manifest's photos, and the photos of its house. Raises Refused."""
         self._refresh()
         rows = self._photo_rows()
         if k >= len(rows):
             raise Refused(404, "there is no such photo")
         photos = self.photos[rows[k]["house"]]
         assert photos is not None
+        return rows[k], photos
+
+    def _why(self, k: int) -> Answer:
+        """What is known about photo k: text for people, the photos that match it best."""
+        from rilievo.evidence import evidence, explain
+
+        row, photos = self._photo(k)
+        project = photos.house.project
+        known = {} if project is None or not row["usable"] else evidence(project, row["name"])
+        told = {"name": row["name"], "placed": row["placed"], "reason": row["reason"], "hint": known.get("hint", "")}
+        text = explain({**told, **known, "faults": row["faults"]})
+        return Answer.json({"name": row["name"], "text": text, "partners": known.get("partners", [])[:20]})
+
+    def _picture(self, what: str, k: int, query: dict[str, str]) -> Answer:
+        row, photos = self._photo(k)
         if what == "depth":
-            return Answer(photos.depth(rows[k]["name"]), "image/png")
+            return Answer(photos.depth(row["name"]), "image/png")
         size = query.get("size", "1600")
         if not (size.isascii() and size.isdigit() and len(size) <= 5 and MIN_SIZE <= int(size) <= MAX_SIZE):
             raise Refused(400, f"size must be {MIN_SIZE} to {MAX_SIZE}")
-        return Answer(photos.picture(rows[k]["name"], int(size)), "image/jpeg")
+        return Answer(photos.picture(row["name"], int(size)), "image/jpeg")
 
 
 def failed(error: RilievoError, status: int = 400) -> Answer:
