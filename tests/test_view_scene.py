@@ -20,6 +20,8 @@ from rilievo.types import Mesh
 from rilievo.view.mesh_levels import Places, coarser
 from rilievo.view.octree import MAX_POINTS, build_octree
 from rilievo.view.scene import ViewScene
+from rilievo.view.sources import open_source
+from rilievo.view.surface import Surface
 from view_scenes import SIGMA, box, cameras, cloud, get, hill, house, layer, opened, post, splats, textured_sphere
 
 
@@ -162,6 +164,15 @@ def test_places_are_the_nearest_ones():
     assert np.allclose(on.distance, [4, 6]) and np.allclose(on.mean(mesh.vertices), [[0.3, 0.4, 1], [-1, 0.1, 0.2]])
 
 
+def test_spots_are_those_of_all_faces(tmp_path):
+    mesh = hill(30)
+    models.write(tmp_path / "hill.ply", mesh)
+    points = np.random.default_rng(0).normal(size=(30, 3)) * [2, 2, 0.7]
+    spots = Surface(open_source(tmp_path / "hill.ply"), np.array([0.5, 0, 0])).spots(points - [0.5, 0, 0])
+    on = Places(mesh, points)
+    assert np.allclose([s.distance for s in spots], on.distance, rtol=1e-9) and spots[0].sigma == pytest.approx(SIGMA)
+
+
 def test_large_meshes_have_levels(tmp_path):
     v, f = hill(200).vertices, hill(200).faces
     with opened(house(tmp_path / "hill", mesh=Mesh(v, f))) as scene:
@@ -212,7 +223,7 @@ def test_a_known_length_is_measured_with_its_plus_minus(plain):
     assert told["value"] == pytest.approx(2, abs=1e-9) and told["unit"] == "m"
     assert SIGMA < told["sigma"] < 0.02 and told["text"].startswith("2.00") and "±" in told["text"]
     off = post(scene, "measure", kind="distance", points=[[-1, -0.5, 0.25], [1, -0.5, 9]])
-    assert off["sigma"] is None and off["sigma_note"]
+    assert off["sigma"] is None and "not on the surface" in off["sigma_note"]
     assert post(scene, "measure", kind="angle", points=[[1, 0, 0.25], [0, 0, 0.25], [0, 0.5, 0.25]])["value"] == 90
     height = post(scene, "measure", kind="height", points=[[0, 0, 0.25], [0, 0, -0.25]])
     assert height["value"] == 0.5 and height["signed"] == -0.5

@@ -7,7 +7,7 @@ float64, in the scene's own unit, before the scale that the user has set.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,14 +148,14 @@ def vector(value: Any, name: str) -> np.ndarray:
     return vectors([value], name)[0]
 
 
-def result(value: float, sigma: float | None, power: int, unit: Unit) -> dict[str, Any]:
+def result(value: float, sigma: float | None, power: int, unit: Unit, why_not: str = "") -> dict[str, Any]:
     """value, sigma, unit, text and sigma_note of a measure whose value and sigma are in the scene's unit to a power;
-    power 0: degrees."""
+    power 0: degrees.  why_not: why sigma is None."""
+    note = f"plus-minus is not known: {why_not or NO_SIGMA}" if sigma is None else None
     if power == 0:
-        return {**_told(value, sigma, "°", "degree"), "sigma_note": _NOT_KNOWN if sigma is None else None}
+        return {**_told(value, sigma, "°", "degree"), "sigma_note": note}
     scale = unit.scale**power
     value, sigma = value * scale, None if sigma is None else sigma * scale
-    note = _NOT_KNOWN if sigma is None else None
     if sigma is not None and unit.doubt is not None:
         sigma = math.hypot(sigma, power * abs(value) * unit.doubt)
     elif sigma is not None:
@@ -167,7 +167,8 @@ def result(value: float, sigma: float | None, power: int, unit: Unit) -> dict[st
     return {**_told(value, sigma, f" {name}", name), "sigma_note": note}
 
 
-_NOT_KNOWN = "plus-minus is not known: the surface does not say its uncertainty here"
+NO_SIGMA = "the surface does not say its uncertainty here"
+OFF_SURFACE = "a point is not on the surface"
 
 
 def _told(value: float, sigma: float | None, suffix: str, unit: str) -> dict[str, Any]:
@@ -202,9 +203,3 @@ def covariance(normal: np.ndarray | None, sigma: float, along: float) -> np.ndar
         return np.eye(3) * max(sigma, along) ** 2
     n = np.outer(normal, normal)
     return sigma**2 * n + along**2 * (np.eye(3) - n)
-
-
-def stacked(rows: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Covariances of several points; None when one is not known."""
-    known = [r for r in rows if r is not None]
-    return np.stack(known) if len(known) == len(rows) and known else None

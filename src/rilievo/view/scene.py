@@ -23,7 +23,6 @@ import numpy as np
 
 from rilievo.errors import RilievoError
 from rilievo.live_server import Answer, Refused
-from rilievo.types import Mesh
 from rilievo.view import facts, layers, static
 from rilievo.view.frames import FrameLayers
 from rilievo.view.making import Job, Workshop
@@ -151,7 +150,7 @@ class ViewScene:
         for item in items:
             if item.kind == "mesh":
                 add("inferred", (item.key,), lambda w, _, i=item: layers.inferred_layer(i.load(), origin, w))
-                add("holes", (item.key,), lambda w, _, i=item: layers.hole_layer(self._whole(source, i), origin))
+                add("holes", (item.key,), lambda w, _, i=item: layers.hole_layer(i.load(), origin))
         return jobs
 
     def _mesh_maker(self, source: Source, item: Item) -> Callable[[layers.Write, Path], dict[str, Any] | None]:
@@ -161,10 +160,6 @@ class ViewScene:
         if file is not None:
             return lambda w, _: layers.exported_mesh_layer(file, self.origin, w)
         return lambda w, _: layers.mesh_layer(item.load(), self.origin, w)
-
-    def _whole(self, source: Source, item: Item) -> Mesh:
-        whole = source.whole_mesh() if isinstance(source, HouseSource) else None
-        return item.load() if whole is None else whole
 
     def wait(self, *, first: bool = False, timeout: float = 600.0) -> bool:
         """Until all layers are made (first: until there is one to see). False after the timeout."""

@@ -214,15 +214,6 @@ class HouseSource:
             items.append(Item("splats", "Gaussian splats (in training)", state, partial(progress.trained, state)))
         return items
 
-    def whole_mesh(self) -> Mesh | None:
-        """The mesh before it was cut for its texture, whose borders are holes; None where there is none."""
-        ids = [i for stage in ("refine", "surface") for i in self.content().get("made_from", {}).get(stage, [])]
-        project = self._project()
-        if project is None or not ids or not project.has(ids[0]):
-            return None
-        value = project.get(ids[0])
-        return value if isinstance(value, Mesh) else None
-
     def exported_glb(self, object_id: str) -> Path | None:
         """export/model.glb, where it shows the mesh of that id."""
         content, project = self.content(), self._project()

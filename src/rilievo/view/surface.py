@@ -51,6 +51,7 @@ class Surface:
             if self._loaded.get(kind, ("", None))[0] != item.key:
                 self._loaded[kind] = (item.key, item.load())
                 self._loaded.pop(f"made {kind}", None)
+                self._loaded.pop(f"made {kind} boxes", None)
             return self._loaded[kind][1]
 
     def _made(self, kind: str, make: Any) -> Any:
@@ -92,7 +93,9 @@ class Surface:
         return None
 
     def _on_mesh(self, mesh: Mesh, points: np.ndarray) -> list[Spot]:
-        on = Places(mesh, points - (mesh.origin - self._origin))
+        local = points - (mesh.origin - self._origin)
+        mesh = self._near(mesh, local)
+        on = Places(mesh, local)
         x = mesh.vertices.astype(np.float64)[mesh.faces[on.face]]
         normals = np.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 0])
         length = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -105,6 +108,21 @@ class Surface:
             for d, n, s, e in zip(on.distance, normals, sigma, edges)
         ]
 
+    def _near(self, mesh: Mesh, points: np.ndarray) -> Mesh:
+        """The mesh with those faces only that can be nearest to one of a few points: none is further than the nearest
+        vertex."""
+        if len(points) > 32:
+            return mesh
+        low, high = self._made("mesh boxes", lambda: _boxes(mesh))
+        near = np.zeros(len(mesh.faces), bool)
+        for p in points.astype(np.float32):
+            # Squares in single precision: a little more is taken than is needed.
+            reach = (
+                np.sqrt(((mesh.vertices - p) ** 2).sum(1).min()) * np.float32(1.01) + np.float32(1e-5) * np.abs(p).max()
+            )
+            near |= ((low <= p + reach) & (high >= p - reach)).all(1)
+        return Mesh(mesh.vertices, np.ascontiguousarray(mesh.faces[near]), sigma=mesh.sigma, origin=mesh.origin)
+
     def _in_cloud(self, cloud: PointCloud, points: np.ndarray) -> list[Spot]:
         from scipy.spatial import KDTree
 
@@ -114,6 +132,12 @@ class Surface:
             Spot(float(d), cloud.normals[r].astype(np.float64), known(cloud.sigma[r]), known(cloud.spacing[r]))
             for d, r in zip(distance, row)
         ]
+
+
+def _boxes(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corners of the faces' boxes, float32 (f, 3) each."""
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    return np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
 
 
 def known(x: Any) -> float | None:

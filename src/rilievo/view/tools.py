@@ -76,17 +76,22 @@ class Tools:
             "distance": spot.distance,
         }
 
-    def _covariances(self, points: np.ndarray, house: int | None) -> np.ndarray | None:
-        """(n, 3, 3); None when a point is not on a surface whose uncertainty is known."""
+    def _covariances(self, points: np.ndarray, house: int | None) -> tuple[np.ndarray | None, str]:
+        """(n, 3, 3), or None and why: a point is not on a surface, or its uncertainty is not known."""
         spots = self._spots(points, house)
         size = max(float(np.ptp(points, axis=0).max()), 1e-12)
         rows = []
         for spot in spots:
-            if spot is None or spot.sigma is None:
-                return None
-            reach = max(0.02 * size, 20 * spot.sigma, 3 * (spot.spacing or 0.0))
-            rows.append(spot.covariance() if spot.distance <= reach else None)
-        return measures.stacked(rows)
+            if spot is None:
+                return None, measures.NO_SIGMA
+            reach = max(0.02 * size, 20 * (spot.sigma or 0.0), 3 * (spot.spacing or 0.0))
+            if spot.distance > reach:
+                return None, measures.OFF_SURFACE
+            row = spot.covariance()
+            if row is None:
+                return None, measures.NO_SIGMA
+            rows.append(row)
+        return np.stack(rows), ""
 
     # measures
 
@@ -99,10 +104,10 @@ class Tools:
         points = measures.read_points(body, kind)
         if kind == "volume":
             return self._volume(body, points, house)
-        covariances = self._covariances(points, body.get("house"))
+        covariances, why = self._covariances(points, body.get("house"))
         saved = self.saved[house]
         value, sigma = measures.evaluate(kind, points, covariances, saved.up())
-        told = measures.result(abs(value), sigma, measures.KINDS[kind][2], saved.unit())
+        told = measures.result(abs(value), sigma, measures.KINDS[kind][2], saved.unit(), why)
         if kind == "height":
             told["signed"] = value * saved.unit().scale
         return {**_echo(body), **told}
@@ -116,12 +121,12 @@ class Tools:
     def _volume(self, body: dict[str, Any], points: np.ndarray, house: int) -> dict[str, Any]:
         saved = self.saved[house]
         over = volume_over(points, *self._mesh(house), saved.up())
-        covariances, sigma = self._covariances(points, house), None
+        (covariances, why), sigma = self._covariances(points, house), None
         if covariances is not None and over.spread is not None:
             rise = np.einsum("j,njk,k->n", over.normal, covariances, over.normal)
             sigma = float(np.sqrt((over.lever**2 * rise).sum() + over.spread**2))
         unit = saved.unit()
-        told = measures.result(over.cut - over.fill, sigma, 3, unit)
+        told = measures.result(over.cut - over.fill, sigma, 3, unit, why)
         cube = unit.scale**3
         share = over.covered / over.base
         told |= {
@@ -163,9 +168,9 @@ class Tools:
             "lines": [line[::step].tolist() for line in cut.lines],
             "closed": cut.closed,
             "length": length["value"],
-            "area": inside["value"],
-            "area_text": inside["text"],
-            "area_sigma": inside["sigma"],
+            "area": inside["value"] if loops else None,  # an open line holds none
+            "area_text": inside["text"] if loops else None,
+            "area_sigma": inside["sigma"] if loops else None,
         }
 
     def _scale(self, body: dict[str, Any], saved: Saved, house: int) -> None:
@@ -173,7 +178,7 @@ class Tools:
             saved.change(scale=None, unit=None, scale_doubt=None)
             return
         points = measures.read_points({"points": body["points"]}, "distance")
-        covariances = self._covariances(points, house)
+        covariances, _ = self._covariances(points, house)
         measured, sigma = measures.evaluate("distance", points, covariances, saved.up())
         saved.set_scale(body, measured, sigma)
 
