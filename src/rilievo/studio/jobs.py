@@ -126,8 +126,9 @@ class Jobs:
             # Until it is over, so that what is asked next is told so.
             self._wake.wait_for(lambda: self._running is None or self._running[0] != job_id, 20)
 
-    def restart(self, job_id: str, options: dict[str, Any] | None = None, quality: str | None = None) -> None:
-        """Puts a job that is over into the queue again. Raises Problem (404, 409)."""
+    def restart(self, job_id: str, **changes: Any) -> None:
+        """Puts a job that is over into the queue again. changes: other makes, quality or options. Raises Problem (404,
+        409)."""
         with self._wake:
             row = self.row(job_id)
             if row["status"] in OPEN:
@@ -137,11 +138,8 @@ class Jobs:
             ):
                 raise Problem(409, "The house is being made already", "another of its jobs waits or runs", "")
             self._check_room()
-            new = {"options": options} if options is not None else {}
-            if quality is not None:
-                new["quality"] = quality  # type: ignore[assignment]
             self.store.update(
-                "jobs", job_id, status="queued", queued=time.time(), finished=None, error=None, seconds=0.0, **new
+                "jobs", job_id, status="queued", queued=time.time(), finished=None, error=None, seconds=0.0, **changes
             )
             self._tell()
 

@@ -40,7 +40,7 @@ class Uploads:
         """A new upload, or the one that was begun with this name and size. Raises Problem."""
         self.houses.row(house_id)
         check_name(name, self.limits.name_length)
-        self._check_size(name, size)
+        self.check_size(name, size)
         old = self._find(house_id, name, size)
         if old is None:
             self._check_room(house_id, size)
@@ -64,7 +64,8 @@ class Uploads:
             "SELECT * FROM uploads WHERE house_id=? AND given=? AND bytes=?", house_id, name, size
         )
 
-    def _check_size(self, name: str, size: int) -> None:
+    def check_size(self, name: str, size: int) -> None:
+        """Raises Problem for a file that is too large, empty, or of no kind that is known."""
         suffix = Path(name).suffix.lower()
         limits = self.limits
         if suffix in VIDEO_SUFFIXES:
@@ -201,14 +202,14 @@ class Uploads:
                     422, f"{row['given']} arrived damaged", "its sha256 is not the one that was announced", "send it again"
                 )
             if Path(row["given"]).suffix.lower() == ".zip":
-                return self._finish_zip(row, part)
+                return self.adopt_zip(row["house_id"], row["given"], part)
             return {"photo": self.adopt(row["house_id"], row["given"], part)}
         finally:
             self.store.run("DELETE FROM uploads WHERE id=?", row["id"])
             part.unlink(missing_ok=True)
 
-    def _finish_zip(self, row: dict[str, Any], part: Path) -> dict[str, Any]:
-        house_id = row["house_id"]
+    def adopt_zip(self, house_id: str, given: str, part: Path) -> dict[str, Any]:
+        """Unpacks a zip; its photos join the house. Raises Problem when it has none."""
         folder = part.with_name(part.name + ".d")
         photos, left_out = [], []
         try:
@@ -225,7 +226,7 @@ class Uploads:
         if not photos:
             raise Problem(
                 415,
-                f"{row['given']} holds no photo that can be used",
+                f"{given} holds no photo that can be used",
                 "; ".join(f"{o['name']}: {o['why']}" for o in left_out[:3]) or "it is empty",
                 KINDS,
             )
