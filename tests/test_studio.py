@@ -178,9 +178,7 @@ def test_photos_become_a_model_that_can_be_looked_at_and_downloaded(studio, phot
     assert studio.client.get(f"/api/houses/{house}/view/{level}").content[:4] == b"glTF"
     again = studio.client.get(f"/api/houses/{house}/view/scene.json?rev={scene['rev']}").json()
     assert again["unchanged"]
-    measured = studio.post(
-        f"/api/houses/{house}/view/measure", kind="distance", points=[[0, 0, 0], [3, 4, 0]]
-    )
+    measured = studio.post(f"/api/houses/{house}/view/measure", kind="distance", points=[[0, 0, 0], [3, 4, 0]])
     assert measured["value"] == pytest.approx(5)
     assert studio.client.get(f"/api/houses/{house}/view", follow_redirects=False).status_code == 303
 

@@ -17,7 +17,7 @@ from rilievo.errors import ResourceError, RilievoError
 from rilievo.studio import job_routes, node, pages, routes
 from rilievo.studio.parts import Studio
 from rilievo.studio.problems import Problem, document
-from rilievo.studio.safety import Safety
+from rilievo.studio.safety import Safety, Stopped
 
 
 def create_app(
@@ -73,14 +73,18 @@ def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0] if error.errors() else {}
     where = ".".join(str(p) for p in first.get("loc", ()))[:100]
     why = f"{where}: {first.get('msg', 'it cannot be read')}"[:300]
-    told = {"error": "The request cannot be understood", "why": why, "hint": "/openapi.json describes what can be asked"}
+    told = {
+        "error": "The request cannot be understood",
+        "why": why,
+        "hint": "/openapi.json describes what can be asked",
+    }
     return JSONResponse(told, 422)
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    told: Any = error.detail
-    if not isinstance(told, dict):
+    told = error.document if isinstance(error, Stopped) else None
+    if told is None:
         what = {404: "There is no such page", 405: "That cannot be done here"}.get(error.status_code, str(error.detail))
         told = {"error": what, "why": "", "hint": ""}
     return JSONResponse(told, error.status_code, headers=dict(error.headers or {}))

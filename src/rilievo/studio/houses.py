@@ -1,11 +1,11 @@
 """Houses of the studio: their folders, their photos, what is told of them.
 
-    HOUSES/ID/photos/    the files as they were sent
-             thumbs/     small pictures of them
-             parts/      uploads that are not complete
-             model/      the project folder
-             depth/      what was made of one photo
-             job.log     what the last job said
+HOUSES/ID/photos/    the files as they were sent
+         thumbs/     small pictures of them
+         parts/      uploads that are not complete
+         model/      the project folder
+         depth/      what was made of one photo
+         job.log     what the last job said
 """
 
 from __future__ import annotations
@@ -99,9 +99,7 @@ class Houses:
     def _status(self, house_id: str, number: int, job: dict[str, Any] | None) -> str:
         if job and job["status"] in OPEN:
             return job["status"]
-        if self.store.one(
-            "SELECT id FROM uploads WHERE house_id=? AND changed>?", house_id, time.time() - UPLOADING_S
-        ):
+        if self.store.one("SELECT id FROM uploads WHERE house_id=? AND changed>?", house_id, time.time() - UPLOADING_S):
             return "uploading"
         if job:
             return job["status"]

@@ -91,7 +91,11 @@ class Jobs:
             **{k: row[k] for k in ("id", "house_id", "makes", "quality", "options", "status", "created", "error")},
             **{k: row[k] for k in ("started", "finished", "seconds")},
             "title": house["title"] if house else "",
-            **{"stage": "", "stages": [], "progress": 0.0, "eta_s": None, "log_tail": []},
+            "stage": "",
+            "stages": [],
+            "progress": 0.0,
+            "eta_s": None,
+            "log_tail": [],
             **row["progress"],
         }
         with self._lock:

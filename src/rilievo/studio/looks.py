@@ -64,7 +64,7 @@ def _video_header(path: Path, name: str) -> dict[str, Any]:
             stream = container.streams.video[0]
             seconds = float(container.duration or 0) / 1e6
             width, height = stream.codec_context.width, stream.codec_context.height
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise Problem(
             415, f"{name} cannot be used as a video", "its content is no video that can be read", "copy it again"
         ) from error

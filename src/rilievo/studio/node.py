@@ -33,7 +33,7 @@ def _form(kind: str = "multipart/form-data", **fields: Any) -> dict[str, Any]:
     return {"requestBody": {"content": {kind: {"schema": {"type": "object", "properties": fields}}}}}
 
 
-_NEW = {name: _TEXT for name in ("name", "options", "webhook", "outputs", "dateCreated", "skipPostProcessing")}
+_NEW = dict.fromkeys(("name", "options", "webhook", "outputs", "dateCreated", "skipPostProcessing"), _TEXT)
 _UUID_FORM = _form("application/x-www-form-urlencoded", uuid=_TEXT)
 
 

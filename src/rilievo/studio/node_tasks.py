@@ -209,7 +209,9 @@ class Tasks:
         job = self.job(task_id)
         house = self.studio.houses.folder(task_id)
         if job["status"] != "done":
-            raise Problem(409, f"There is no {name[:60]} yet", f"the task is {job['status']}", "wait until it is completed")
+            raise Problem(
+                409, f"There is no {name[:60]} yet", f"the task is {job['status']}", "wait until it is completed"
+            )
         files = export_files(house)
         if name == "all.zip":
             return files

@@ -34,7 +34,9 @@ class Studio:
     streams: int = 0
 
     @classmethod
-    def open(cls, root: Path, *, limits: Limits | None = None, threads: int = 0, memory_mb: float | None = None) -> Studio:
+    def open(
+        cls, root: Path, *, limits: Limits | None = None, threads: int = 0, memory_mb: float | None = None
+    ) -> Studio:
         """The studio of a folder, which is made where it is missing. Raises ResourceError."""
         from rilievo.project import explain_os_errors
 

@@ -88,7 +88,9 @@ def begin_upload(house_id: Id, asked: UploadAsked, studio: Served) -> dict[str, 
 @router.patch(
     "/uploads/{upload_id}",
     tags=["uploads"],
-    openapi_extra={"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    openapi_extra={
+        "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    },
 )
 async def append_upload(
     upload_id: Id,

@@ -49,7 +49,14 @@ class Safety:
     """ASGI layer. hosts: what a Host header may say, without the port; port: None for any (tests)."""
 
     def __init__(
-        self, app: Any, *, token: str, hosts: Collection[str], port: int | None, limits: Limits, large: Callable[[str], bool]
+        self,
+        app: Any,
+        *,
+        token: str,
+        hosts: Collection[str],
+        port: int | None,
+        limits: Limits,
+        large: Callable[[str], bool],
     ) -> None:
         self.app, self.token, self.hosts, self.port = app, token, frozenset(hosts), port
         self.limits, self.large = limits, large
@@ -92,7 +99,12 @@ class Safety:
         if (origin is not None and origin != f"{scope['scheme']}://{host}") or (
             site is not None and site not in ("same-origin", "none") and not opens
         ):
-            return 403, "Another page may not ask the studio", f"the request comes from {origin or 'elsewhere'}"[:200], ""
+            return (
+                403,
+                "Another page may not ask the studio",
+                f"the request comes from {origin or 'elsewhere'}"[:200],
+                "",
+            )
         if not self._has_token(scope, values):
             return 401, *KEY_PROBLEM
         return None
@@ -101,7 +113,11 @@ class Safety:
         return self.port is None or port == str(self.port) or (port == "" and self.port == 80)
 
     def _has_token(self, scope: Scope, values: dict[bytes, str]) -> bool:
-        shown = [part.split("=", 1)[1] for part in values.get(b"cookie", "").split("; ") if part.startswith(f"{self.cookie}=")]
+        shown = [
+            part.split("=", 1)[1]
+            for part in values.get(b"cookie", "").split("; ")
+            if part.startswith(f"{self.cookie}=")
+        ]
         shown += [v for k, v in _query(scope) if k == "token"]
         scheme, _, bearer = values.get(b"authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -163,7 +179,8 @@ class Stopped(HTTPException):
     """A body that is not read to its end. An HTTPException, because nothing else gets through the reading of forms."""
 
     def __init__(self, status: int, what: str, why: str) -> None:
-        super().__init__(status, {"error": what, "why": why, "hint": ""})
+        super().__init__(status, what)
+        self.document = {"error": what, "why": why, "hint": ""}
 
 
 def _query(scope: Scope) -> list[tuple[str, str]]:

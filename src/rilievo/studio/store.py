@@ -53,7 +53,9 @@ class Store:
             self._base.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise ResourceError(
-                f"the studio cannot use {path.parent}", str(error), "choose a folder that can be written, on a local disk"
+                f"the studio cannot use {path.parent}",
+                str(error),
+                "choose a folder that can be written, on a local disk",
             ) from error
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
 import shutil
 import sqlite3
@@ -47,7 +46,13 @@ class Uploads:
             upload_id = secrets.token_urlsafe(12)
             try:
                 self.store.insert(
-                    "uploads", id=upload_id, house_id=house_id, given=name, bytes=size, sha256=sha256, changed=time.time()
+                    "uploads",
+                    id=upload_id,
+                    house_id=house_id,
+                    given=name,
+                    bytes=size,
+                    sha256=sha256,
+                    changed=time.time(),
                 )
             except sqlite3.IntegrityError:  # the same was asked for twice at once
                 old = self._find(house_id, name, size)
@@ -60,9 +65,7 @@ class Uploads:
         return self.document(old)
 
     def _find(self, house_id: str, name: str, size: int) -> dict[str, Any] | None:
-        return self.store.one(
-            "SELECT * FROM uploads WHERE house_id=? AND given=? AND bytes=?", house_id, name, size
-        )
+        return self.store.one("SELECT * FROM uploads WHERE house_id=? AND given=? AND bytes=?", house_id, name, size)
 
     def check_size(self, name: str, size: int) -> None:
         """Raises Problem for a file that is too large, empty, or of no kind that is known."""
@@ -199,7 +202,10 @@ class Uploads:
         try:
             if row["sha256"] and _sha256(part) != row["sha256"].lower():
                 raise Problem(
-                    422, f"{row['given']} arrived damaged", "its sha256 is not the one that was announced", "send it again"
+                    422,
+                    f"{row['given']} arrived damaged",
+                    "its sha256 is not the one that was announced",
+                    "send it again",
                 )
             if Path(row["given"]).suffix.lower() == ".zip":
                 return self.adopt_zip(row["house_id"], row["given"], part)
@@ -244,7 +250,7 @@ class Uploads:
             same = next((r["name"] for r in rows if r["given"] == given), None)
             name = same or apart(name, {r["name"].casefold() for r in rows})
             size = file.stat().st_size
-            os.replace(file, self.houses.folder(house_id) / "photos" / name)
+            file.replace(self.houses.folder(house_id) / "photos" / name)
             self.store.run("DELETE FROM photos WHERE house_id=? AND name=?", house_id, name)
             self.store.insert(
                 "photos", house_id=house_id, name=name, given=given, bytes=size, added=time.time(), facts=facts

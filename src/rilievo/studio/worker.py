@@ -79,6 +79,7 @@ def make(job: dict[str, Any], lines: Lines) -> dict[str, Any]:
     makes, house = job["makes"], Path(job["house"])
     run = Run(num_threads=job["threads"], memory_mb=job["memory_mb"], progress=lines.progress)
     facts: dict[str, Any] = {}
+    seed: int = job["options"].get("seed", 0)
     if "depth" in makes:
         facts["depth"] = make_depth(job, lines)
     if {"model", "splats", "field"} & set(makes):
@@ -94,23 +95,19 @@ def make(job: dict[str, Any], lines: Lines) -> dict[str, Any]:
         from rilievo.plan_splats import SplatSettings
 
         _, facts["splats"] = photos_to_splats(
-            house, settings=SplatSettings(quality=job["quality"], **_seed(job)), run=run, say=lines.say
+            house, settings=SplatSettings(quality=job["quality"], seed=seed), run=run, say=lines.say
         )
     if "field" in makes:
         from rilievo.pipelines_field import photos_to_field
         from rilievo.plan_field import FieldSettings
 
         _, facts["field"] = photos_to_field(
-            house, settings=FieldSettings(quality=job["quality"], **_seed(job)), run=run, say=lines.say
+            house, settings=FieldSettings(quality=job["quality"], seed=seed), run=run, say=lines.say
         )
     return facts
 
 
 BUILD_OPTIONS = ("surface", "keypoints", "max_faces", "texture_size", "depth_size", "watertight", "prior", "seed")
-
-
-def _seed(job: dict[str, Any]) -> dict[str, int]:
-    return {"seed": job["options"]["seed"]} if "seed" in job["options"] else {}
 
 
 def make_depth(job: dict[str, Any], lines: Lines) -> bool:
