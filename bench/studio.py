@@ -153,6 +153,8 @@ def measure(number: int, mb: float, parallel: int, folder: Path) -> dict[str, An
         with ThreadPoolExecutor(parallel) as pool:
             list(pool.map(send, range(number)))
         sent = time.perf_counter() - started
+        cpu = sum(psutil.Process(server.pid).cpu_times()[:2])
+        print(f"sent in {sent:.1f} s, {cpu:.1f} CPU s of the server", file=sys.stderr, flush=True)
         client = Client(port, token)
         listed = client.ask("GET", f"/api/houses/{house}/photos")
         assert len(listed) == number, len(listed)
@@ -172,6 +174,7 @@ def measure(number: int, mb: float, parallel: int, folder: Path) -> dict[str, An
         "photos": number,
         "mb_each": round(len(photo) / 1e6, 2),
         "sent_s": round(sent, 1),
+        "server_cpu_s": round(cpu, 1),
         "mb_per_s": round(number * len(photo) / 1e6 / sent, 1),
         "looked_at_s": round(looked, 1),
         "server_mib": round(watch.server),

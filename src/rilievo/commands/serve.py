@@ -39,8 +39,8 @@ def serve(
     print_result({"url": serving.url, "port": serving.port, "houses": str(houses_dir)}, common.json, serving.url)
     if serving.lan:
         talk.say(
-            f"warning: other machines in this network can reach the studio at {host}: whoever has the address above with\n"
-            "         its token can see, change and delete all houses, and what is sent is not encrypted.\n"
+            f"warning: other machines in this network can reach the studio at {host}: whoever has the address above\n"
+            "         with its token can see, change and delete all houses, and what is sent is not encrypted.\n"
             f"phone:   {serving.capture_url}"
         )
     talk.say(f"houses in {houses_dir}; Ctrl-C ends it, jobs that run go on with the next start")

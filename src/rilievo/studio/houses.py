@@ -73,9 +73,10 @@ class Houses:
     def document(self, row: dict[str, Any]) -> dict[str, Any]:
         """What is told of a house."""
         house_id = row["id"]
-        counted = self.store.one("SELECT count(*) AS n, min(name) AS first FROM photos WHERE house_id=?", house_id)
+        counted = self.store.one("SELECT count(*) AS n FROM photos WHERE house_id=?", house_id)
+        first = self.store.one("SELECT * FROM photos WHERE house_id=? ORDER BY name LIMIT 1", house_id)
         job = self.store.one("SELECT * FROM jobs WHERE house_id=? ORDER BY created DESC LIMIT 1", house_id)
-        number, first = (counted["n"], counted["first"]) if counted else (0, None)
+        number = counted["n"] if counted else 0
         status = self._status(house_id, number, job)
         told: dict[str, Any] = {
             "id": house_id,
@@ -83,7 +84,7 @@ class Houses:
             "created": row["created"],
             "status": status,
             "num_photos": number,
-            "thumb": None if first is None else thumb_address(house_id, first),
+            "thumb": None if first is None else thumb_address(first),
             "makes": job["makes"] if job else [],
             "quality": job["quality"] if job else None,
             "job_id": job["id"] if job else None,
@@ -179,9 +180,10 @@ class Houses:
         self.changed(house_id)
 
 
-def thumb_address(house_id: str, name: str) -> str:
-    """Where a photo's small picture is."""
-    return f"/api/houses/{house_id}/photos/{quote(name, safe='')}/thumb.jpg"
+def thumb_address(row: dict[str, Any]) -> str:
+    """Where a photo's small picture is; another address once there is one, so that pages show it."""
+    version = int(1000 * row["added"]) if row["checked"] else 0
+    return f"/api/houses/{row['house_id']}/photos/{quote(row['name'], safe='')}/thumb.jpg?v={version}"
 
 
 def photo_document(row: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def photo_document(row: dict[str, Any]) -> dict[str, Any]:
         "camera": facts.get("camera"),
         "sharpness": facts.get("sharpness"),
         "warnings": facts.get("warnings", []),
-        "thumb": thumb_address(row["house_id"], row["name"]),
+        "thumb": thumb_address(row),
     }
 
 

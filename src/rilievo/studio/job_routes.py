@@ -26,7 +26,7 @@ def add_job(house_id: Id, asked: JobAsked, studio: Served) -> dict[str, Any]:
     """A job at the end of the queue."""
     studio.houses.row(house_id)
     options = asked.options.model_dump(exclude_none=True)
-    makes = list(dict.fromkeys(asked.makes))
+    makes: list[str] = list(dict.fromkeys(asked.makes))
     job_id = studio.jobs.add(house_id, makes, asked.quality, options)
     return {"job_id": job_id, **studio.jobs.document(studio.jobs.row(job_id))}
 

@@ -7,6 +7,7 @@ of its own, so that a broken one can neither fill nor end the server. Lines of J
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def _video_header(path: Path, name: str) -> dict[str, Any]:
             stream = container.streams.video[0]
             seconds = float(container.duration or 0) / 1e6
             width, height = stream.codec_context.width, stream.codec_context.height
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.error.FFmpegError, OSError, ValueError) as error:  # pyright: ignore[reportAttributeAccessIssue]
         raise Problem(
             415, f"{name} cannot be used as a video", "its content is no video that can be read", "copy it again"
         ) from error
@@ -132,6 +133,8 @@ def main() -> int:
     import cv2
 
     cv2.setNumThreads(1)
+    if hasattr(os, "nice"):
+        os.nice(10)  # files that still come go first
     for line in sys.stdin:
         asked = json.loads(line)
         try:

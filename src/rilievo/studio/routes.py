@@ -135,8 +135,8 @@ def thumb(house_id: Id, name: str, studio: Served) -> Response:
     row = studio.houses.photo(house_id, name)
     file = studio.houses.folder(house_id) / "thumbs" / f"{row['name']}.jpg"
     if not file.is_file():
-        return Response(_BLANK, media_type="image/svg+xml", headers={"X-Thumb": "none yet"})
-    return FileResponse(file, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(_BLANK, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+    return FileResponse(file, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
 
 _BLANK = '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="3"><rect width="4" height="3" fill="#8884"/></svg>'

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS jobs(
   seconds REAL NOT NULL DEFAULT 0, progress TEXT NOT NULL DEFAULT '{}', error TEXT, worker TEXT);
 CREATE INDEX IF NOT EXISTS job_houses ON jobs(house_id);
 CREATE TABLE IF NOT EXISTS tasks(
-  house_id TEXT PRIMARY KEY, name TEXT NOT NULL, options TEXT NOT NULL, created REAL NOT NULL, committed INTEGER NOT NULL);
+  house_id TEXT PRIMARY KEY, name TEXT NOT NULL, options TEXT NOT NULL, created REAL NOT NULL,
+  committed INTEGER NOT NULL);
 """
 _JSON = ("facts", "makes", "options", "progress", "error", "worker")
 

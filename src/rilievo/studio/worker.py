@@ -138,6 +138,8 @@ def main() -> int:
     os.dup2(2, 1)  # whatever libraries print must not come between the lines
     lines = Lines(out)
     watch_parent()
+    if hasattr(os, "nice"):
+        os.nice(5)  # pages and uploads go first
     job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     try:
         lines.send(end=json.loads(json.dumps(make(job, lines), default=str)))
