@@ -298,7 +298,7 @@ def test_close_frees_the_port_and_ends_who_waits():
     assert page.ask("status")[0] == 200
     with pytest.raises(ResourceError) as caught:
         viewer(port=page.port)
-    assert caught.value.what == f"the live picture cannot be served at port {page.port}"
+    assert caught.value.what == f"the page cannot be served at port {page.port}"
     live.close()
     with pytest.raises((OSError, http.client.HTTPException)):
         page.connection.request("GET", page.root + "status")

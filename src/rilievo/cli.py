@@ -12,6 +12,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "render": ("rilievo.commands.render", "render", "a video or frames along a path of the camera"),
     "splats": ("rilievo.commands.splats", "splats", "Gaussian splats of photos whose cameras are known"),
     "field": ("rilievo.commands.field", "field", "a radiance field of photos whose cameras are known"),
+    "view": ("rilievo.commands.view", "view", "a house or files of models in the browser: turn, measure, compare"),
+    "share": ("rilievo.commands.share", "share", "one web page of a model that opens from disk, also on a phone"),
     "export": ("rilievo.commands.export", "export", "write a finished model in another format"),
     "info": ("rilievo.commands.inspect", "info", "what a project holds and how good it is"),
     "why": ("rilievo.commands.inspect", "why", "why a photo was or was not placed"),

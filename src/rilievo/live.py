@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -26,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from rilievo.live_server import Answer, LocalServer, Refused
+from rilievo.live_server import Answer, LocalServer, Refused, has_screen
 from rilievo.stages.camera_path import looked_at, scene_up
 from rilievo.stages.splat_photos import SizedPhoto
 from rilievo.types import Camera, View
@@ -93,21 +91,21 @@ class LiveViewer:
         open_browser: bool = True,
     ) -> None:
         self._views = tuple(views)
-        self._load = lru_cache(4)(lambda k: _jpeg(np.asarray(self._views[k].load(), np.uint8), 90))
+        self._load = lru_cache(4)(lambda k: jpeg(np.asarray(self._views[k].load(), np.uint8), 90))
         self._load_lock = threading.Lock()
         self._scene = _describe(start, self._views, pivot, up, training)
         self._lock = threading.Lock()
         self._status: dict[str, Any] = {}
         self._version = 0
         self._wanted = "run"
-        self._painter = _Painter(render)
+        self._painter = Painter(render)
         try:
             self._server = LocalServer(self._answer, port)
         except BaseException:
             self._painter.close()
             raise
         self.url = self._server.url
-        if open_browser and _has_screen():
+        if open_browser and has_screen():
             import webbrowser
 
             threading.Thread(target=webbrowser.open, args=(self.url,), daemon=True).start()
@@ -175,12 +173,12 @@ class LiveViewer:
             try:
                 return Answer(self._load(int(k)), "image/jpeg")
             except Exception as error:
-                raise Refused(500, _first_line(error)) from error
+                raise Refused(500, first_line(error)) from error
 
     def _frame(self, query: dict[str, str]) -> Answer:
-        camera, cam_from_world = _read_camera(query)
+        camera, cam_from_world = read_camera(query)
         client = query.get("c", "")[:32]
-        job = _Job(camera, cam_from_world)
+        job = Job(camera, cam_from_world)
         if not self._painter.submit(client, job):
             raise Refused(503, "too many pages wait for a picture")
         if not job.done.wait(WAIT_S) or job.stale:
@@ -189,13 +187,13 @@ class LiveViewer:
             raise Refused(500, job.error or "nothing was drawn")
         quality = 92 if query.get("still") == "1" else 80
         told = {"X-Draw-Ms": f"{1000 * job.seconds:.1f}", "X-Version": str(self._version)}
-        return Answer(_jpeg(job.pixels, quality), "image/jpeg", headers=told)
+        return Answer(jpeg(job.pixels, quality), "image/jpeg", headers=told)
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
-class _Job:
+class Job:
     """One frame that is wanted. stale: a newer one of the same page took its place."""
 
     def __init__(self, camera: Camera, cam_from_world: np.ndarray) -> None:
@@ -209,18 +207,18 @@ class _Job:
         self.done.set()
 
 
-class _Painter:
+class Painter:
     """The thread that draws. Pages take turns; of each page only the two newest wishes wait."""
 
     def __init__(self, render: Render) -> None:
         self._render = render
-        self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def submit(self, client: str, job: _Job) -> bool:
+    def submit(self, client: str, job: Job) -> bool:
         """False when too many pages wait already."""
         with self._changed:
             if self._closed:
@@ -253,7 +251,7 @@ class _Painter:
                     raise ValueError(f"drawing gave {pixels.dtype} {pixels.shape}")
                 job.pixels = pixels
             except Exception as error:  # the page says so; the next frame may do better
-                job.error = _first_line(error)
+                job.error = first_line(error)
             job.seconds = time.perf_counter() - started
             job.done.set()
 
@@ -268,7 +266,8 @@ class _Painter:
         self._thread.join()
 
 
-def _jpeg(pixels: np.ndarray, quality: int) -> bytes:
+def jpeg(pixels: np.ndarray, quality: int) -> bytes:
+    """uint8 (h, w, 3) as JPEG."""
     from PIL import Image
 
     out = io.BytesIO()
@@ -278,7 +277,7 @@ def _jpeg(pixels: np.ndarray, quality: int) -> bytes:
     return out.getvalue()
 
 
-def _read_camera(query: Mapping[str, str]) -> tuple[Camera, np.ndarray]:
+def read_camera(query: Mapping[str, str]) -> tuple[Camera, np.ndarray]:
     """w h fx fy cx cy (px) and m, the 12 numbers of cam_from_world row by row. Raises Refused."""
     try:
         w, h = int(query["w"]), int(query["h"])
@@ -344,12 +343,6 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int) else str(value)[:200]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of what an error says, for a page."""
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-
-
-def _has_screen() -> bool:
-    """Without one, a browser in the terminal would get in the way of the progress lines."""
-    if sys.platform.startswith("linux"):
-        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return True

@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,16 +72,18 @@ Handle = Callable[[str, dict[str, str], Any], Answer]
 
 
 class LocalServer:
-    """Serves `handle` at http://127.0.0.1:PORT/SECRET/ until `close`. Raises ResourceError when the port is taken."""
+    """Serves `handle` at http://127.0.0.1:PORT/SECRET/ until `close`. max_body: bytes that a POST may have. Raises
+    ResourceError when the port is taken."""
 
-    def __init__(self, handle: Handle, port: int = 0) -> None:
+    def __init__(self, handle: Handle, port: int = 0, *, max_body: int = MAX_BODY) -> None:
         token = secrets.token_urlsafe(24)
-        handler = type("_BoundHandler", (_Handler,), {"handle_answer": staticmethod(handle), "token": token})
+        bound = {"handle_answer": staticmethod(handle), "token": token, "max_body": max_body}
+        handler = type("_BoundHandler", (_Handler,), bound)
         try:
             self._server = _Server(("127.0.0.1", port), handler)
         except (OSError, OverflowError) as error:
             raise ResourceError(
-                f"the live picture cannot be served at port {port}",
+                f"the page cannot be served at port {port}",
                 getattr(error, "strerror", None) or str(error),
                 "choose another port, or 0 for any that is free",
             ) from error
@@ -162,6 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     handle_answer: Handle
     token: str
+    max_body = MAX_BODY
 
     def do_GET(self) -> None:
         self._respond(None)
@@ -214,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()) or "Transfer-Encoding" in self.headers:
             raise Refused(411, "the size of the message is not said")
-        if len(length) > 9 or int(length) > MAX_BODY:
+        if len(length) > 9 or int(length) > self.max_body:
             raise Refused(413, "the message is too large")
         raw = self.rfile.read(int(length))
         try:
@@ -245,3 +249,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Talk about requests belongs nowhere."""
+
+
+def has_screen() -> bool:
+    """Without one, a browser in the terminal would get in the way of the progress lines."""
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True

@@ -153,6 +153,25 @@ def write_glb(path: Path, root: dict[str, Any], buffer: Buffer, hint: str) -> No
 
     Raises ResourceError when the file would pass the format's 4 GiB.
     """
+    pieces = _glb_pieces(root, buffer)
+    total = sum(map(len, pieces))
+    if total >= 1 << 32:
+        raise ResourceError(
+            f"cannot write {path.name}",
+            f"it would take {total / 2**30:.1f} GiB and a GLB file ends at 4 GiB",
+            hint,
+        )
+    with replacing(path) as f:
+        for piece in pieces:
+            f.write(piece)
+
+
+def pack_glb(root: dict[str, Any], buffer: Buffer) -> bytes:
+    """The same in memory; for small models."""
+    return b"".join(_glb_pieces(root, buffer))
+
+
+def _glb_pieces(root: dict[str, Any], buffer: Buffer) -> list[bytes]:
     root |= {
         "buffers": [{"byteLength": buffer.size}],
         "bufferViews": buffer.views,
@@ -161,18 +180,12 @@ def write_glb(path: Path, root: dict[str, Any], buffer: Buffer, hint: str) -> No
     text = json.dumps(root, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     total = 12 + 8 + len(text) + 8 + buffer.size
-    if total >= 1 << 32:
-        raise ResourceError(
-            f"cannot write {path.name}",
-            f"it would take {total / 2**30:.1f} GiB and a GLB file ends at 4 GiB",
-            hint,
-        )
-    with replacing(path) as f:
-        f.write(struct.pack("<4sII", b"glTF", 2, total))
-        f.write(struct.pack("<I4s", len(text), b"JSON") + text)
-        f.write(struct.pack("<I4s", buffer.size, b"BIN\0"))
-        for part in buffer.parts:
-            f.write(part)
+    return [
+        struct.pack("<4sII", b"glTF", 2, min(total, (1 << 32) - 1)),
+        struct.pack("<I4s", len(text), b"JSON") + text,
+        struct.pack("<I4s", min(buffer.size, (1 << 32) - 1), b"BIN\0"),
+        *buffer.parts,
+    ]
 
 
 def _flip(uvs: np.ndarray) -> np.ndarray:
