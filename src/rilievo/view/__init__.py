@@ -4,7 +4,7 @@
 
 - Coordinates are float32 relative to `origin` (float64), z up or whatever `up` says. `cam_from_world` of photos is for
   them. `saved.scale`, `.up` and `.origin` are to be applied when showing; points that are sent back are before them.
-- `rev` changes with every layer that is ready; while `busy`, ask again with ?rev=N: `{"unchanged": true}` costs nothing.
+- `rev` changes with every layer that is ready; while `busy`, ask again with ?rev=N: `{"unchanged": true}` is cheap.
   `problems` lists layers that cannot be made: layer, error, why, hint.
 - Layers have id, house (number in `houses`), kind, name, visible (at first), count, bytes, and by kind:
   mesh: `levels` coarse to fine, GLB whose nodes carry it to the scene's axes; unlit where it has colours; vertex
