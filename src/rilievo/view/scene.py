@@ -173,6 +173,14 @@ class ViewScene:
             return self._answer(place, query, body)
         except RilievoError as error:
             return failed(error)
+        except (
+            OSError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+        ) as error:  # a fault of ours, or of the disk
+            return failed(RilievoError("this cannot be answered", repr(error)[:300]), 500)
 
     def _answer(self, place: str, query: dict[str, str], body: Any) -> Answer:
         if body is not None:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import mimetypes
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from rilievo.live_server import Answer, Refused
@@ -53,7 +52,6 @@ def static(place: str) -> Answer:
     return Answer(file.read_bytes(), kind)
 
 
-@lru_cache(256)
 def _find(place: str) -> Path | None:
     parts = place.split("/")
     if parts[0] not in ("viewer", "vendor") or len(parts) < 2:
