@@ -1,6 +1,6 @@
 """The scene that the page shows: its manifest, its layers, its photos, made of houses and files.
 
-    ""  viewer/* vendor/*   the page and its files        scene.json?rev=N       the manifest
+    "" base.css viewer/* vendor/*  page and files          scene.json?rev=N       the manifest
     layer/ID/FILE           bytes of a layer              photo/K.jpg?size=S     a photo, undistorted
     depth/K.png             a photo's depth in colours    frame?layer=ID&...      splats drawn here, a JPEG
     why/K.json              what is known of a photo      report.html             of the house
@@ -189,7 +189,7 @@ class ViewScene:
             return self._post(place, body)
         if place == "":
             return static.page()
-        if place.startswith(("viewer/", "vendor/")):
+        if place == "base.css" or place.startswith(("viewer/", "vendor/")):
             return static.static(place)
         if place == "scene.json":
             return self._scene(query)

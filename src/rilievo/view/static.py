@@ -44,7 +44,7 @@ def page(folder: str = "viewer", name: str = "index.html") -> Answer:
 
 
 def static(place: str) -> Answer:
-    """`viewer/...` or `vendor/...`. Raises Refused for what is not there."""
+    """`base.css`, `viewer/...` or `vendor/...`. Raises Refused for what is not there."""
     file = _find(place)
     if file is None:
         raise Refused(404, "there is no such file")
@@ -54,7 +54,7 @@ def static(place: str) -> Answer:
 
 def _find(place: str) -> Path | None:
     parts = place.split("/")
-    if parts[0] not in ("viewer", "vendor") or len(parts) < 2:
+    if place != "base.css" and (parts[0] not in ("viewer", "vendor") or len(parts) < 2):
         return None
     if any(not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", part) for part in parts):
         return None
