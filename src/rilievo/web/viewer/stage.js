@@ -256,7 +256,7 @@ export class Stage extends EventTarget {
     }[name].clone().normalize();
     const { fx } = this.focal();
     const half = Math.min(this.width, this.height) / 2;
-    const distance = (this.radius * fx) / half * 1.02;
+    const distance = (this.radius * fx) / half * 1.12;
     const up = name === "top" ? front.clone().negate() : this.up;
     this.look(this.center.clone().addScaledVector(away, distance), this.center.clone(), { up, fly });
   }
