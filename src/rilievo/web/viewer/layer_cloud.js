@@ -11,7 +11,7 @@ const SHADER = {
   vertexShader: `
 attribute vec3 rgb;
 attribute float value;
-uniform float spacing, focal, sizeFactor, byValue, ratio;
+uniform float spacing, focal, sizeFactor, maxSize, byValue, ratio;
 varying vec3 vColor;
 varying float vValue;
 #include <clipping_planes_pars_vertex>
@@ -20,7 +20,7 @@ void main() {
   vValue = value;
   #include <begin_vertex>
   #include <project_vertex>
-  gl_PointSize = ratio * clamp(sizeFactor * spacing * focal / max(-mvPosition.z, 1e-9), 1.4, 12.0 * sizeFactor);
+  gl_PointSize = ratio * clamp(sizeFactor * spacing * focal / max(-mvPosition.z, 1e-9), 1.4, maxSize * sizeFactor);
   #include <clipping_planes_vertex>
 }`,
   fragmentShader: `
@@ -112,11 +112,11 @@ export class CloudLayer {
     for (const [id, have] of this.shown) {
       have.points.visible = ids.has(id);
       if (have.points.visible) have.used = now;
-      Object.assign(have.material.uniforms, {});
       have.material.uniforms.focal.value = focal;
       have.material.uniforms.sizeFactor.value = this.size;
       have.material.uniforms.ratio.value = this.stage.pixelRatio;
     }
+    this.spread(0);
     for (const node of use) {
       if (this.waiting.size >= PARALLEL) break;
       if (!this.shown.has(node.id) && !this.waiting.has(node.id) && !this.failed.has(node.id)) this.fetch(node);
@@ -124,6 +124,16 @@ export class CloudLayer {
     this.forget(ids);
     this.drawn = [...this.shown.values()].reduce((sum, h) => sum + (h.points.visible ? h.count : 0), 0);
     return false;
+  }
+
+  /** Points of a node lie as near to each other as those of its children that are drawn too. */
+  spread(id) {
+    const have = this.shown.get(id), node = this.nodes[id];
+    let finest = 0;
+    for (const child of node.children) if (this.shown.get(child)?.points.visible) finest = Math.max(finest, this.spread(child));
+    const spacing = finest || node.spacing;
+    if (have) have.material.uniforms.spacing.value = spacing;
+    return spacing;
   }
 
   /** Nodes that have not been seen for long make room. */
@@ -164,6 +174,7 @@ export class CloudLayer {
       uniforms: {
         ramp: { value: ramp() }, logRange: { value: logRange(this.range) }, spacing: { value: node.spacing },
         focal: { value: 1 }, sizeFactor: { value: this.size }, ratio: { value: 1 },
+        maxSize: { value: this.entry.kind === "sparse" ? 4.5 : 12 },
         byValue: { value: this.look === "value" ? 1 : 0 },
       },
     });

@@ -103,7 +103,7 @@ export class MeshLayer {
       });
       const looks = { textured: own, shaded, sigma: node.geometry.attributes._sigma ? sigma : shaded };
       const wire = new THREE.Mesh(node.geometry, new THREE.MeshBasicMaterial({
-        wireframe: true, color: 0x0d0d0f, transparent: true, opacity: 0.5, depthWrite: false }));
+        wireframe: true, color: 0x0d0d0f, transparent: true, opacity: 0.28, depthWrite: false }));
       wire.userData.wire = true;
       wire.raycast = () => {};
       materials.push({ node, looks, wire });

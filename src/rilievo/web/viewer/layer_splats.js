@@ -9,18 +9,26 @@ const forced = new URLSearchParams(location.search).get("splats"); // gpu or cpu
 
 export class SplatLayer {
   constructor(stage, entry) {
-    Object.assign(this, { stage, entry, group: new THREE.Group(), ready: false, error: null });
+    Object.assign(this, { stage, entry, group: new THREE.Group(), error: null, pictured: false, mesh: null });
     const can = stage.renderer !== null;
-    this.streamed = Boolean(entry.stream) && (forced === "cpu" || !can || (stage.software && forced !== "gpu"));
+    this.cpu = Boolean(entry.stream) && (forced === "cpu" || !can || (stage.software && forced !== "gpu"));
+    this.apart = false; // Spark draws all splats as one: of two that are compared, each is drawn by the server
     this.scale = 0.5;
     this.sent = this.drawn = 0;
     this.inFlight = 0;
     this.asked = "";
     this.wish = "";
-    if (this.streamed) {
-      this.onrest = () => this.stage.invalidate();
-      stage.addEventListener("rest", this.onrest);
-    }
+    this.canvas = document.createElement("canvas");
+    this.canvas.hidden = true;
+    stage.frames.append(this.canvas);
+  }
+
+  get streamed() {
+    return this.cpu || (this.apart && Boolean(this.entry.stream));
+  }
+
+  get ready() {
+    return this.streamed ? this.pictured : this.mesh !== null;
   }
 
   update(entry) {
@@ -59,7 +67,6 @@ export class SplatLayer {
     new THREE.Matrix4().fromArray(this.entry.matrix).decompose(mesh.position, mesh.quaternion, mesh.scale);
     this.mesh = mesh;
     this.group.add(mesh);
-    this.ready = true;
     this.stage.invalidate();
   }
 
@@ -121,20 +128,20 @@ export class SplatLayer {
   }
 
   show(bitmap) {
-    const canvas = this.stage.frames;
+    const canvas = this.canvas;
     if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
       canvas.width = bitmap.width;
       canvas.height = bitmap.height;
     }
     canvas.getContext("2d", { alpha: false }).drawImage(bitmap, 0, 0);
-    this.ready = true;
+    this.pictured = true;
     document.body.dataset.frames = String(Number(document.body.dataset.frames || 0) + 1);
   }
 
   pick() { return null; }
 
   dispose() {
-    if (this.onrest) this.stage.removeEventListener("rest", this.onrest);
+    this.canvas.remove();
     this.wanted = false;
     this.mesh?.dispose?.();
     this.group.removeFromParent();

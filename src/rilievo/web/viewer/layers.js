@@ -14,11 +14,17 @@ export class Layers extends EventTarget {
     this.all = new Map();
     this.compare = null; // {left, right, split}: keys of `sides`
     stage.views = [{ from: 0, to: 1, show: () => this._show((layer) => layer.on) }];
+    stage.below = () => [...this.all.values()].filter((l) => l.canvas && !l.canvas.hidden)
+      .map(({ canvas, span }) => ({ canvas, from: span[0], to: span[1] }));
     stage.tickers.push((now, moving) => {
       let again = false;
       for (const layer of this.all.values()) if (layer.active) again = layer.tick(moving) || again;
-      stage.overlayFrame = [...this.all.values()].some((l) => l.active && l.streamed && l.ready);
-      stage.frames.hidden = !stage.overlayFrame;
+      const ready = [...this.all.values()].filter((l) => l.active && l.ready).map((l) => l.entry.id).join();
+      if (ready !== this._ready) {
+        this._ready = ready;
+        this.dispatchEvent(new Event("ready"));
+      }
+      for (const layer of this.all.values()) if (layer.canvas) layer.canvas.hidden = !(layer.active && layer.streamed && layer.ready);
       return again;
     });
   }
@@ -65,15 +71,17 @@ export class Layers extends EventTarget {
         { from: split, to: 1, show: () => this._show(on.right) },
       ];
       for (const layer of this.all.values()) layer.active = on.left(layer) || on.right(layer);
-      const streamed = [...this.all.values()].find((l) => l.active && l.streamed);
-      const inset = !streamed ? "" : on.left(streamed) && on.right(streamed) ? ""
-        : on.left(streamed) ? `inset(0 ${100 * (1 - split)}% 0 0)` : `inset(0 0 0 ${100 * split}%)`;
-      stage.frames.style.clipPath = inset;
+      const splats = [...this.all.values()].filter((l) => l.canvas && l.active);
+      for (const layer of splats) {
+        layer.apart = splats.length > 1;
+        layer.span = [on.left(layer) ? 0 : split, on.right(layer) ? 1 : split];
+      }
     } else {
       stage.views = [{ from: 0, to: 1, show: () => this._show((layer) => layer.on) }];
-      stage.frames.style.clipPath = "";
-      for (const layer of this.all.values()) layer.active = layer.on;
+      for (const layer of this.all.values()) Object.assign(layer, { active: layer.on, apart: false, span: [0, 1] });
     }
+    for (const { canvas, span } of this.all.values())
+      if (canvas && span) canvas.style.clipPath = `inset(0 ${100 * (1 - span[1])}% 0 ${100 * span[0]}%)`;
     for (const layer of this.all.values())
       if (layer.active) {
         layer.load().then(
@@ -88,7 +96,12 @@ export class Layers extends EventTarget {
   }
 
   _show(on) {
-    for (const layer of this.all.values()) layer.group.visible = on(layer);
+    let spark = false;
+    for (const layer of this.all.values()) {
+      layer.group.visible = on(layer) && !layer.streamed;
+      spark ||= Boolean(layer.mesh) && layer.group.visible;
+    }
+    if (this.stage.spark) this.stage.spark.visible = spark;
   }
 
   _side(key) {

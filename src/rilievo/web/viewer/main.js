@@ -39,7 +39,7 @@ class Viewer extends EventTarget {
       focus: () => !this.tools.kind,
     });
     this.layers.addEventListener("trouble", ({ error }) => notice(error));
-    this.layers.addEventListener("change", () => this.state());
+    for (const kind of ["change", "ready"]) this.layers.addEventListener(kind, () => this.state());
     this.photos.addEventListener("nophoto", () => notice({ what: "The photo cannot be shown", why: "its file may be gone" }));
     this.photos.addEventListener("change", () => this.photobar());
     this.tools.addEventListener("change", () => this.toolbar());

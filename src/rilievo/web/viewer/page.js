@@ -22,7 +22,7 @@ export function buildPage(tabs) {
       iconButton("full", "Full screen", null, { id: "full" }),
       iconButton("help", "Keyboard and mouse", null, { id: "help" })));
   const stage = el("main", { id: "stage", tabindex: "0", "aria-label": "the model: drag turns it, arrow keys too" },
-    el("canvas", { id: "frames", hidden: true }), el("canvas", { id: "gl" }),
+    el("div", { id: "frames" }), el("canvas", { id: "gl" }),
     el("img", { id: "overlay", alt: "", hidden: true, draggable: "false" }), el("canvas", { id: "marks" }),
     el("div", { id: "divider", role: "slider", tabindex: "0", "aria-label": "border of the comparison", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "50", hidden: true },
       icon("split")),

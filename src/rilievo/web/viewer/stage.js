@@ -25,10 +25,10 @@ export class Stage extends EventTarget {
     this.center = new THREE.Vector3();
     this.radius = 1;
     this.background = "Dark";
-    this.overlayFrame = false; // whether a picture below shows through
     this.views = [{ from: 0, to: 1, show: null }]; // parts of the width; show: makes visible what belongs there
     this.painters = []; // (context, project) => draws marks
     this.tickers = []; // (now, moving) => true to be called again at the next frame
+    this.below = () => []; // pictures below: {canvas, from, to}
     this.planes = []; // clipping, for all materials
     this.moved = -1e9;
     this._wanted = false;
@@ -184,7 +184,14 @@ export class Stage extends EventTarget {
     context.fillStyle = BACKGROUNDS[this.background];
     context.fillRect(0, 0, out.width, out.height);
     this.draw();
-    if (this.overlayFrame) context.drawImage(this.frames, 0, 0, out.width, out.height);
+    for (const { canvas, from, to } of this.below()) {
+      context.save();
+      context.beginPath();
+      context.rect(from * out.width, 0, (to - from) * out.width, out.height);
+      context.clip();
+      context.drawImage(canvas, 0, 0, out.width, out.height);
+      context.restore();
+    }
     if (this.renderer) context.drawImage(gl, 0, 0);
     if (photo) {
       const k = out.width / this.width;
