@@ -229,12 +229,11 @@ class Viewer extends EventTarget {
       try {
         const told = await data.scene(this.scene.rev);
         if (told) this.apply(told);
-        else if (this.scene.busy) this.scene.busy = this.scene.busy && true;
         this.missed = 0;
       } catch (error) {
         this.missed = (this.missed ?? 0) + 1;
-        if (this.missed === 3) notice(error);
-        wait = POLL_IDLE_MS;
+        if (this.missed === 2) notice(error);
+        wait = this.missed > 2 ? POLL_IDLE_MS : 2 * POLL_MS;
       }
     }
     setTimeout(() => this.poll(), wait);

@@ -3,6 +3,9 @@
 import * as data from "./data.js";
 import { bytes, count, el, notice, plural, short } from "./dom.js";
 
+/** A small picture; an empty field where the file is gone. */
+const thumb = ({ thumb: src }) => el("img", { src, alt: "", loading: "lazy", onerror: (e) => e.target.replaceWith(el("span.noimg")) });
+
 export function photosPanel(viewer, root) {
   const { photos } = viewer;
   const told = el("p.dim.small"), placed = el("div.thumbs"), rest = el("section");
@@ -17,11 +20,11 @@ export function photosPanel(viewer, root) {
     const list = viewer.scene.photos, at = photos.placed(), not = list.map((p, k) => k).filter((k) => !list[k].placed);
     told.textContent = list.length ? `${at.length} of ${plural(list.length, "photo")} placed. Click one to stand where it was taken.` : "There are no photos here.";
     placed.replaceChildren(...at.map((k) => el("button.thumb", { type: "button", "aria-label": `stand in ${list[k].name}`, title: `${list[k].name}${list[k].error_px === null ? "" : ` – ${list[k].error_px.toFixed(2)} px`}`,
-      "aria-pressed": String(photos.at === k), onclick: () => photos.stand(k), "data-photo": k }, list[k].thumb ? el("img", { src: list[k].thumb, alt: "", loading: "lazy" }) : null, el("span", {}, list[k].name))));
+      "aria-pressed": String(photos.at === k), onclick: () => photos.stand(k), "data-photo": k }, list[k].thumb ? thumb(list[k]) : null, el("span", {}, list[k].name))));
     rest.hidden = !not.length;
     rest.replaceChildren(el("h3", {}, `Not placed (${not.length})`), el("ul.unplaced", {}, not.map((k) => {
       const box = el("div"), p = list[k];
-      return el("li", {}, p.thumb ? el("img", { src: p.thumb, alt: "", loading: "lazy" }) : el("span.noimg", {}),
+      return el("li", {}, p.thumb ? thumb(p) : el("span.noimg", {}),
         el("div", {}, el("b", {}, p.name), el("p.small", {}, p.reason ?? "not placed yet"), p.hint ? el("p.dim.small", {}, p.hint) : null,
           viewer.scene.busy ? null : el("button.outlined", { type: "button", "aria-label": `why ${p.name} is not placed`, onclick: () => why(k, box) }, "Why?"), box));
     })));
