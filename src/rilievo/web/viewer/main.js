@@ -15,7 +15,7 @@ import { Photos } from "./photos.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 
-const POLL_MS = 1000, POLL_IDLE_MS = 4000;
+const POLL_MS = 1000, POLL_IDLE_MS = 2500;
 
 class Viewer extends EventTarget {
   constructor(scene) {

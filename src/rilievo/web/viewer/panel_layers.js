@@ -57,7 +57,7 @@ export function layersPanel(viewer, root) {
     if (num) rows.push(el("li", {}, el("label.layer", {},
       el("input", { type: "checkbox", checked: photos.on, "data-layer": "cameras", onchange: (e) => photos.show(e.target.checked) }),
       el("span.name", {}, "Cameras"), el("span.dim.number", {}, `${num} photos`))));
-    list.replaceChildren(...rows);
+    list.replaceChildren(...(rows.length ? rows : [el("li.none.dim", {}, "No layers yet.")]));
     if (focused) list.querySelector(`[data-layer="${CSS.escape(focused)}"]`)?.focus();
     problems.replaceChildren(...viewer.scene.problems.map((p) =>
       el("div.trouble", {}, el("h3", {}, p.error), p.why ? el("p.dim", {}, p.why) : null, p.hint ? el("p.dim", {}, p.hint) : null)));

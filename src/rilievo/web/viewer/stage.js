@@ -78,7 +78,7 @@ export class Stage extends EventTarget {
   /** fx fy cx cy in CSS px. */
   focal() {
     if (this.intrinsics) return this.intrinsics(this.width, this.height);
-    const f = (0.5 * Math.min(this.height, this.width * 1.2)) / Math.tan(FOV / 2);
+    const f = (0.5 * Math.min(this.height, this.width)) / Math.tan(FOV / 2);
     return { fx: f, fy: f, cx: this.width / 2, cy: this.height / 2 };
   }
 

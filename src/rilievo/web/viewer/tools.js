@@ -181,6 +181,7 @@ export class Tools extends EventTarget {
   }
 
   paint(context) {
+    this.labels = [];
     if (this.visible)
       for (const m of this.list)
         if (m.points) this.figure(context, m.kind, m.points, m.id === this.chosen, m.text);
@@ -223,7 +224,10 @@ export class Tools extends EventTarget {
       : { x: seen.reduce((s, p) => s + p.x, 0) / seen.length, y: seen.reduce((s, p) => s + p.y, 0) / seen.length };
     context.font = "600 13px system-ui, 'DejaVu Sans', sans-serif";
     const w = context.measureText(text).width + 14, x = Math.min(Math.max(anchor.x - w / 2, 4), Math.max(this.stage.width - w - 4, 4));
-    const y = Math.min(Math.max(anchor.y - 30, 4), this.stage.height - 28);
+    let y = Math.min(Math.max(anchor.y - 30, 4), this.stage.height - 28);
+    const covered = () => this.labels.some((l) => x < l.x + l.w + 4 && l.x < x + w + 4 && Math.abs(y - l.y) < 25);
+    for (let k = 0; k < 20 && covered(); k += 1) y += 26;
+    this.labels.push({ x, y, w });
     context.fillStyle = "rgb(17 17 19 / 88%)";
     context.beginPath();
     context.roundRect(x, y, w, 22, 6);
