@@ -227,7 +227,8 @@ class ViewScene:
             }
             for layer, r in ready:
                 if r.entry is not None and r.entry["kind"] != "levels":
-                    entry = {"id": layer, "house": r.house, **layers.addressed(r.entry, layer)}
+                    version = r.folder.name[-8:]
+                    entry = {"id": layer, "house": r.house, "version": version, **layers.addressed(r.entry, layer)}
                     if entry["kind"] == "splats":
                         entry["stream"] = f"frame?layer={layer}"
                     if entry["kind"] == "mesh":
@@ -296,7 +297,7 @@ class ViewScene:
                         "url": f"photo/{k}.jpg?size=1600" if there else None,
                         "thumb": f"photo/{k}.jpg?size=160" if there else None,
                         "why": f"why/{k}.json",
-                        "depth": f"depth/{k}.png" if row["name"] in depths else None,
+                        "depth": f"depth/{k}.png?v={depths[row['name']][:8]}" if row["name"] in depths else None,
                     }
                 )
         return rows
