@@ -221,7 +221,7 @@ class ViewScene:
             ready = sorted(self._workshop.ready.items(), key=lambda kv: (kv[1].house, ORDER.index(kv[0].split("-")[0])))
             listed = []
             coarse = {
-                r.house: layers.addressed(r.entry, k)["levels"]
+                (r.house, r.key[0]): layers.addressed(r.entry, k)["levels"]
                 for k, r in ready
                 if r.entry and r.entry["kind"] == "levels"
             }
@@ -232,7 +232,7 @@ class ViewScene:
                     if entry["kind"] == "splats":
                         entry["stream"] = f"frame?layer={layer}"
                     if entry["kind"] == "mesh":
-                        entry["levels"] = [*coarse.get(r.house, []), *entry["levels"]]
+                        entry["levels"] = [*coarse.get((r.house, r.key[0]), []), *entry["levels"]]
                     if len(self.sources) > 1:
                         entry["name"] = f"{entry['name']} ({self.sources[r.house].title})"
                     listed.append(entry)
