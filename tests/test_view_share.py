@@ -99,6 +99,8 @@ def test_a_mesh_is_quantised_but_stays_where_it_is(tmp_path):
     assert np.abs(uv - np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], 1)).max() < 1e-4
     normals = gltf.accessor(root, blob, attributes["NORMAL"])
     assert (normals * mesh.vertices).sum(1).min() > 0.98
+    sigma = gltf.accessor(root, blob, attributes["_SIGMA"])
+    assert np.allclose(sigma, mesh.sigma, rtol=0.004, atol=1e-30)
     assert np.array_equal(gltf.accessor(root, blob, primitive["indices"]).reshape(-1, 3), mesh.faces)
 
 

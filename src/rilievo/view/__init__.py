@@ -6,7 +6,8 @@
   them. `saved.scale`, `.up` and `.origin` are to be applied when showing; points that are sent back are before them.
 - `rev` changes with every layer that is ready; while `busy`, ask again with ?rev=N: `{"unchanged": true}` is cheap.
   `problems` lists layers that cannot be made: layer, error, why, hint.
-- Layers have id, house (number in `houses`), kind, name, visible (at first), count, bytes, and by kind:
+- Layers have id, house (number in `houses`), version (another one: load it again), kind, name, visible (at first),
+  count, bytes, and by kind:
   mesh: `levels` coarse to fine, GLB whose nodes carry it to the scene's axes; unlit where it has colours; vertex
   attribute _SIGMA (-1: unknown).
   cloud, sparse: `nodes`, the root first; a child adds points to its parent's. Bytes of a node: float32 xyz, then uint8

@@ -221,17 +221,18 @@ class ViewScene:
             ready = sorted(self._workshop.ready.items(), key=lambda kv: (kv[1].house, ORDER.index(kv[0].split("-")[0])))
             listed = []
             coarse = {
-                r.house: layers.addressed(r.entry, k)["levels"]
+                (r.house, r.key[0]): layers.addressed(r.entry, k)["levels"]
                 for k, r in ready
                 if r.entry and r.entry["kind"] == "levels"
             }
             for layer, r in ready:
                 if r.entry is not None and r.entry["kind"] != "levels":
-                    entry = {"id": layer, "house": r.house, **layers.addressed(r.entry, layer)}
+                    version = r.folder.name[-8:]
+                    entry = {"id": layer, "house": r.house, "version": version, **layers.addressed(r.entry, layer)}
                     if entry["kind"] == "splats":
                         entry["stream"] = f"frame?layer={layer}"
                     if entry["kind"] == "mesh":
-                        entry["levels"] = [*coarse.get(r.house, []), *entry["levels"]]
+                        entry["levels"] = [*coarse.get((r.house, r.key[0]), []), *entry["levels"]]
                     if len(self.sources) > 1:
                         entry["name"] = f"{entry['name']} ({self.sources[r.house].title})"
                     listed.append(entry)
@@ -296,7 +297,7 @@ class ViewScene:
                         "url": f"photo/{k}.jpg?size=1600" if there else None,
                         "thumb": f"photo/{k}.jpg?size=160" if there else None,
                         "why": f"why/{k}.json",
-                        "depth": f"depth/{k}.png" if row["name"] in depths else None,
+                        "depth": f"depth/{k}.png?v={depths[row['name']][:8]}" if row["name"] in depths else None,
                     }
                 )
         return rows

@@ -95,8 +95,8 @@ def _mesh(mesh: Mesh, origin: np.ndarray, spare: int) -> tuple[dict[str, Any], d
                 "count": len(value.faces),
                 "bytes": len(raw),
                 "textured": textured,
-                "has_sigma": False,
-                "sigma_range": None,
+                "has_sigma": layers.quantile_range(value.sigma) is not None,
+                "sigma_range": layers.quantile_range(value.sigma),
                 "levels": [{"url": "full.glb", "faces": len(value.faces), "bytes": len(raw)}],
             }
             return entry, {"full.glb": raw}
