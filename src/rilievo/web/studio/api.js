@@ -2,7 +2,7 @@
 //
 // What the pages read of the server's documents (times are seconds since 1970 or ISO 8601):
 // house  {id, title, created, status, num_photos, thumb, seconds, size_bytes, progress?}
-// photo  {name, thumb, sharpness: blur in px, warnings: [text]}
+// photo  {name, given?, kind: photo or video, checked, thumb, sharpness: blur in px, warnings: [text]}
 // job    {id, house_id, title, makes, quality, status, created, started, finished, seconds, progress, eta_s, stage,
 //         stages: [{name, done, total, seconds}], log_tail: text or lines, error: {what, why, hint} or null}
 // export {name, bytes, kind, url};  state {machine: {threads, free_disk_mb}}
