@@ -1,7 +1,7 @@
 // The page for phones: photos go from the camera to a house, with pauses and bad networks in between.
 
-import { ask, house, onConnection, poll } from "./api.js";
-import { $, bytes, el, keyed, notice, plural, say } from "./dom.js";
+import { ask, house, onSilence, poll } from "./api.js";
+import { $, bytes, el, keyed, notice, plural, say, showSilence } from "./dom.js";
 import { choose } from "./files.js";
 import { paintPicture, waits } from "./photo.js";
 import { batchOf, restore, watch } from "./upload.js";
@@ -11,9 +11,7 @@ const SHOWN = 12; // of the last photos
 let batch = null,
   following = null;
 
-onConnection((there) => {
-  $("silence").hidden = there;
-});
+onSilence((trouble) => showSilence($("silence"), trouble));
 
 // --- which house -----------------------------------------------------------------------------------------------------
 
