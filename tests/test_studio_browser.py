@@ -206,6 +206,7 @@ def test_the_page_takes_every_kind_of_file_that_rilievo_reads():
     script = (Path(io.__file__).parent.parent / "web" / "studio" / "files.js").read_text(encoding="utf-8")
     endings = set(re.findall(r"\w+", " ".join(re.findall(r'"([^"]*)"\s*\)?\.split', script))))
     assert endings == {suffix.lstrip(".") for suffix in pixels.PHOTO_SUFFIXES | pixels.VIDEO_SUFFIXES}
+    assert '"zip"' in script
 
 
 def test_names_are_text_and_wrong_files_are_told(page, tmp_path):
