@@ -61,7 +61,7 @@ export class CloudLayer {
   }
 
   update(entry) {
-    if (entry.bytes === this.entry.bytes && entry.count === this.entry.count) return;
+    if (entry.version === this.entry.version) return;
     for (const id of [...this.shown.keys()]) this.drop(id);
     for (const stop of this.waiting.values()) stop.abort();
     this.waiting.clear();

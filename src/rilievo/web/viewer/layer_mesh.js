@@ -54,7 +54,7 @@ export class MeshLayer {
   }
 
   update(entry) {
-    const same = this.entry.levels.at(-1).url === entry.levels.at(-1).url && this.entry.levels.at(-1).bytes === entry.levels.at(-1).bytes;
+    const same = entry.version === this.entry.version;
     this.entry = entry;
     if (!same) {
       for (const level of this.levels) level.drop();
@@ -66,7 +66,11 @@ export class MeshLayer {
   /** Loads what is not here yet; the first level that comes is shown at once. */
   load() {
     this.wanted = true;
-    this.loading ??= this._load().finally(() => { this.loading = null; });
+    const { version } = this.entry;
+    this.loading ??= this._load().finally(() => {
+      this.loading = null;
+      if (this.wanted && version !== this.entry.version) this.load().catch(() => {});
+    });
     return this.loading;
   }
 
@@ -77,7 +81,8 @@ export class MeshLayer {
       // Coarser levels that come when a finer one is there serve moving pictures of the CPU only.
       if (this.levels.some((have) => have.faces > faces) && !this.stage.software) continue;
       try {
-        const scene = await readGlb(url);
+        const { version } = this.entry, scene = await readGlb(url);
+        if (version !== this.entry.version) return; // built anew meanwhile: `update` asks again
         this._add(url, faces, scene);
         this.error = null;
       } catch (error) {
@@ -187,7 +192,7 @@ export class InferredLayer {
   }
 
   update(entry) {
-    const same = entry.url === this.entry.url && entry.bytes === this.entry.bytes;
+    const same = entry.version === this.entry.version;
     this.entry = entry;
     if (same) return;
     this.group.clear();
