@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "field": ("rilievo.commands.field", "field", "a radiance field of photos whose cameras are known"),
     "view": ("rilievo.commands.view", "view", "a house or files of models in the browser: turn, measure, compare"),
     "share": ("rilievo.commands.share", "share", "one web page of a model that opens from disk, also on a phone"),
+    "serve": ("rilievo.commands.serve", "serve", "the studio in the browser: photos in, everything without a terminal"),
     "export": ("rilievo.commands.export", "export", "write a finished model in another format"),
     "info": ("rilievo.commands.inspect", "info", "what a project holds and how good it is"),
     "why": ("rilievo.commands.inspect", "why", "why a photo was or was not placed"),

@@ -1,0 +1,220 @@
+"""Houses of the studio: their folders, their photos, what is told of them.
+
+    HOUSES/ID/photos/    the files as they were sent
+             thumbs/     small pictures of them
+             parts/      uploads that are not complete
+             model/      the project folder
+             depth/      what was made of one photo
+             job.log     what the last job said
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rilievo.studio.limits import Limits
+from rilievo.studio.names import HOUSE_ID, clean_title
+from rilievo.studio.problems import Problem, gone
+from rilievo.studio.store import Store
+
+UPLOADING_S = 60.0  # without a byte, and a house no longer counts as receiving
+OPEN = ("queued", "running")
+
+
+class Houses:
+    """All methods may be called from several threads."""
+
+    def __init__(self, root: Path, store: Store, limits: Limits) -> None:
+        self.root, self.store, self.limits = root, store, limits
+        self._sizes: dict[str, tuple[float, Any, int]] = {}
+        self._lock = threading.Lock()
+
+    def folder(self, house_id: str) -> Path:
+        """Where a house lies. Raises Problem (404) for what is no house."""
+        if not HOUSE_ID.fullmatch(house_id):
+            raise gone("house")
+        return self.root / house_id
+
+    def make(self, title: str, house_id: str | None = None) -> str:
+        """A new house; its id. Raises Problem when there are too many or the disk is full."""
+        title = clean_title(title, self.limits.title_length)
+        row = self.store.one("SELECT count(*) AS n FROM houses WHERE deleted=0")
+        if row and row["n"] >= self.limits.houses:
+            raise Problem(409, "There are too many houses", f"{row['n']} are the most", "delete some that are done")
+        house_id = house_id or secrets.token_hex(6)
+        folder = self.folder(house_id)
+        try:
+            for name in ("photos", "thumbs", "parts"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Problem(507, "The house cannot be made", error.strerror or str(error), "free some space") from error
+        self.store.insert("houses", id=house_id, title=title, created=time.time())
+        return house_id
+
+    def row(self, house_id: str) -> dict[str, Any]:
+        """The house of that id. Raises Problem (404)."""
+        row = self.store.one("SELECT * FROM houses WHERE id=? AND deleted=0", house_id)
+        if row is None:
+            raise gone("house")
+        return row
+
+    def list(self) -> list[dict[str, Any]]:
+        """Documents of all houses, the newest first."""
+        rows = self.store.all("SELECT * FROM houses WHERE deleted=0 ORDER BY created DESC")
+        return [self.document(row) for row in rows]
+
+    def document(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What is told of a house."""
+        house_id = row["id"]
+        counted = self.store.one("SELECT count(*) AS n, min(name) AS first FROM photos WHERE house_id=?", house_id)
+        job = self.store.one("SELECT * FROM jobs WHERE house_id=? ORDER BY created DESC LIMIT 1", house_id)
+        number, first = (counted["n"], counted["first"]) if counted else (0, None)
+        status = self._status(house_id, number, job)
+        told: dict[str, Any] = {
+            "id": house_id,
+            "title": row["title"],
+            "created": row["created"],
+            "status": status,
+            "num_photos": number,
+            "thumb": None if first is None else thumb_address(house_id, first),
+            "makes": job["makes"] if job else [],
+            "quality": job["quality"] if job else None,
+            "job_id": job["id"] if job else None,
+            "seconds": job["seconds"] if job else None,
+            "size_bytes": self.size(house_id, status),
+        }
+        if job and job["status"] == "running":
+            told["progress"] = job["progress"].get("progress", 0.0)
+        if job and job["status"] == "failed" and job["error"]:
+            told["message"] = job["error"]["what"]
+        return told
+
+    def _status(self, house_id: str, number: int, job: dict[str, Any] | None) -> str:
+        if job and job["status"] in OPEN:
+            return job["status"]
+        if self.store.one(
+            "SELECT id FROM uploads WHERE house_id=? AND changed>?", house_id, time.time() - UPLOADING_S
+        ):
+            return "uploading"
+        if job:
+            return job["status"]
+        return "ready" if number else "empty"
+
+    def size(self, house_id: str, status: str) -> int:
+        """Bytes on disk; counted again now and then only."""
+        with self._lock:
+            when, of, size = self._sizes.get(house_id, (0.0, None, 0))
+            age = time.monotonic() - when
+            if of is not None and age < (15 if status in OPEN else 600 if of == status else 1):
+                return size
+            self._sizes[house_id] = (time.monotonic(), status, size)  # others need not count at the same time
+        size = _tree_size(self.folder(house_id))
+        with self._lock:
+            self._sizes[house_id] = (time.monotonic(), status, size)
+        return size
+
+    def changed(self, house_id: str) -> None:
+        """Its size is counted anew."""
+        with self._lock:
+            self._sizes.pop(house_id, None)
+
+    def rename(self, house_id: str, title: str) -> dict[str, Any]:
+        """Gives it another title."""
+        self.row(house_id)
+        self.store.update("houses", house_id, title=clean_title(title, self.limits.title_length))
+        return self.document(self.row(house_id))
+
+    def delete(self, house_id: str) -> None:
+        """Forgets the house, then deletes its folder; what cannot be deleted now is deleted at the next start."""
+        self.row(house_id)
+        with self.store.change():
+            for table in ("photos", "uploads", "jobs"):
+                self.store.run(f"DELETE FROM {table} WHERE house_id=?", house_id)
+            self.store.run("DELETE FROM tasks WHERE house_id=?", house_id)
+            self.store.update("houses", house_id, deleted=1)
+        self.changed(house_id)
+        self._remove(house_id)
+
+    def _remove(self, house_id: str) -> None:
+        folder = self.folder(house_id)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            self.store.run("DELETE FROM houses WHERE id=?", house_id)
+
+    def sweep(self) -> None:
+        """At the start: what a killed server left half deleted."""
+        for row in self.store.all("SELECT id FROM houses WHERE deleted=1"):
+            self._remove(row["id"])
+
+    # photos
+
+    def photos(self, house_id: str) -> list[dict[str, Any]]:
+        """Documents of its photos and videos, by name."""
+        rows = self.store.all("SELECT * FROM photos WHERE house_id=? ORDER BY name", house_id)
+        return [photo_document(row) for row in rows]
+
+    def photo(self, house_id: str, name: str) -> dict[str, Any]:
+        """One photo's row. Raises Problem (404)."""
+        row = self.store.one("SELECT * FROM photos WHERE house_id=? AND name=?", house_id, name)
+        if row is None:
+            raise gone("photo")
+        return row
+
+    def forget_photo(self, house_id: str, name: str) -> None:
+        """Deletes a photo. Raises Problem (409) while a job reads the photos."""
+        self.photo(house_id, name)
+        if self.store.one("SELECT id FROM jobs WHERE house_id=? AND status='running'", house_id):
+            raise Problem(
+                409, "The photo is in use", "the house is being made of its photos", "cancel the job, then delete it"
+            )
+        folder = self.folder(house_id)
+        (folder / "photos" / name).unlink(missing_ok=True)
+        (folder / "thumbs" / f"{name}.jpg").unlink(missing_ok=True)
+        self.store.run("DELETE FROM photos WHERE house_id=? AND name=?", house_id, name)
+        self.changed(house_id)
+
+
+def thumb_address(house_id: str, name: str) -> str:
+    """Where a photo's small picture is."""
+    return f"/api/houses/{house_id}/photos/{quote(name, safe='')}/thumb.jpg"
+
+
+def photo_document(row: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a photo; what is not known yet is None."""
+    facts = row["facts"]
+    return {
+        "name": row["name"],
+        "given": row["given"],
+        "bytes": row["bytes"],
+        "checked": bool(row["checked"]),
+        "kind": facts.get("kind", "photo"),
+        "width": facts.get("width"),
+        "height": facts.get("height"),
+        "taken": facts.get("taken"),
+        "camera": facts.get("camera"),
+        "sharpness": facts.get("sharpness"),
+        "warnings": facts.get("warnings", []),
+        "thumb": thumb_address(row["house_id"], row["name"]),
+    }
+
+
+def _tree_size(folder: Path) -> int:
+    total, stack = 0, [os.fspath(folder)]
+    while stack:
+        try:
+            with os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+    return total
