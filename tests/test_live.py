@@ -91,7 +91,7 @@ def test_page_and_its_scene():
         status, body, headers = page.ask("")
         assert status == 200 and b"<canvas" in body and "default-src 'none'" in headers["Content-Security-Policy"]
         assert headers["Cache-Control"] == "no-store" and headers["X-Frame-Options"] == "DENY"
-        for name, kind in (("live.js", "text/javascript"), ("live.css", "text/css")):
+        for name, kind in (("live.js", "text/javascript"), ("live.css", "text/css"), ("base.css", "text/css")):
             status, body, headers = page.ask(name)
             assert status == 200 and headers["Content-Type"].startswith(kind) and b"http" not in body
         scene = json.loads(page.ask("scene")[1])

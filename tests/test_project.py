@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -144,3 +145,21 @@ def test_the_ledger_says_how_a_result_was_made(tmp_path):
     assert entry["output"] == step.output
     assert entry["config"] == {"factor": 2.0}
     assert json.dumps(entry)
+
+
+def test_processes_that_change_names_at_once_lose_nothing(tmp_path):
+    Project(tmp_path / "h").update(start=1)
+    script = (
+        "import sys, time, pathlib; from rilievo.project import Project\n"
+        "p = Project(sys.argv[1], create=False)\n"
+        "pathlib.Path(sys.argv[1] + sys.argv[2]).touch()\n"
+        "while not pathlib.Path(sys.argv[1] + 'go').exists(): time.sleep(0.001)\n"
+        "for k in range(60): p.update(**{f'{sys.argv[2]}{k}': k})"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "h"), name]) for name in "ab"]
+    while not all((tmp_path / f"h{name}").exists() for name in "ab"):
+        assert all(run.poll() is None for run in runs)
+        time.sleep(0.01)
+    (tmp_path / "hgo").touch()
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    assert len(Project(tmp_path / "h").read()) == 121

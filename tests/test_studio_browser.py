@@ -8,22 +8,30 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from browser import Complaints, artefacts, browser, executable, shots
+from known_lengths import known_lengths
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "capture" / "photos").glob("*.jpg"))
+# The place of a point of the scene in the viewer's window.
+SEE = """([x, y, z]) => {
+  const { stage } = rilievoViewer, at = stage.see({ x, y, z }), box = stage.box.getBoundingClientRect();
+  return [box.left + at.x, box.top + at.y];
+}"""
 EVIL = "<img src=x onerror=alert(1)>.jpg"
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    with browser() as running:
+    with browser("--use-angle=swiftshader", "--enable-unsafe-swiftshader") as running:
         yield running
 
 
@@ -96,6 +104,53 @@ def photos_arrive(page: Any, number: int) -> None:
     page.wait_for_function("() => !document.querySelector('.sending-panel progress:not([hidden])')?.checkVisibility()")
 
 
+def until(frame: Any, script: str, seconds: float = 20) -> Any:
+    """Waits for the viewer's answer; its policy forbids wait_for_function."""
+    end = time.monotonic() + seconds
+    while not (told := frame.evaluate(script)):
+        assert time.monotonic() < end, f"never true: {script}"
+        time.sleep(0.05)
+    return told
+
+
+def measure(page: Any, keep: Path) -> None:
+    """In the embedded viewer: one known length sets the scale, another is measured with it, within 1 %."""
+    inside = page.frame_locator("iframe.viewer")
+    inside.locator("body[data-ready]").wait_for(timeout=20_000)
+    frame = next(frame for frame in page.frames if "/view/" in frame.url)
+    calm = "!rilievoViewer.scene.busy && document.getElementById('state').hidden"
+    until(frame, calm)
+    shots(page, keep, "studio-view")
+
+    scene = page.request.get(frame.url + "scene.json").json()
+    name = next(photo["name"] for photo in scene["photos"] if photo["placed"])
+    (scale_pair, scale_m), (pair, length_m) = known_lengths(scene, name)
+    inside.get_by_role("tab", name="Photos").click()
+    inside.get_by_role("button", name=f"stand in {name}").click()
+    until(frame, calm)
+    inside.get_by_role("tab", name="Measure").click()
+
+    def click(points: np.ndarray) -> None:
+        box = page.locator("iframe.viewer").bounding_box()
+        for point in points:
+            x, y = frame.evaluate(SEE, point.tolist())
+            page.mouse.click(box["x"] + x, box["y"] + y)
+            page.wait_for_timeout(100)
+
+    inside.locator("[data-tool=scale]").click()
+    click(scale_pair)
+    inside.locator("#scale-length").fill(f"{scale_m:.4f}")
+    inside.get_by_label("unit of the length").select_option("m")
+    inside.get_by_role("button", name="Set scale").click()
+    until(frame, "rilievoViewer.scene.saved.scale !== 1")
+    inside.locator("[data-tool=distance]").click()
+    click(pair)
+    value = until(frame, "rilievoViewer.tools.list[0]?.value")
+    assert abs(value - length_m) < 0.01 * length_m, (value, length_m)
+    assert " m ±" in inside.locator(".measures .value").inner_text()
+    shots(page, keep, "studio-measured")
+
+
 def test_photos_become_a_model(page, tmp_path):
     """Upload, watch, look, download: the way through the studio."""
     keep = artefacts(tmp_path)
@@ -103,8 +158,9 @@ def test_photos_become_a_model(page, tmp_path):
     shots(page, keep, "studio-empty")
     page.goto(page.url.split("#")[0] + "#/new")
     shots(page, keep, "studio-new")
-    new_house(page, "Urn in the garden", PHOTOS)
-    photos_arrive(page, len(PHOTOS))
+    photos = PHOTOS[::2]  # enough for a draft; all of them take twice as long
+    new_house(page, "Urn in the garden", photos)
+    photos_arrive(page, len(photos))
     shots(page, keep, "studio-photos")
 
     page.get_by_role("link", name="Choose what to make").click()
@@ -116,12 +172,11 @@ def test_photos_become_a_model(page, tmp_path):
     page.get_by_role("button", name="Start").click()
     page.wait_for_selector(".stages .now")
     shots(page, keep, "studio-running")
-    page.wait_for_selector(".preview iframe", timeout=60_000)
+    page.wait_for_selector(".preview iframe", timeout=120_000)
     shots(page, keep, "studio-preview")
-    page.wait_for_function("() => document.querySelector('.house-head .state').textContent === 'done'", timeout=90_000)
+    page.wait_for_function("() => document.querySelector('.house-head .state').textContent === 'done'", timeout=240_000)
     page.get_by_role("link", name="Look at it").click()
-    page.wait_for_selector("iframe.viewer")
-    shots(page, keep, "studio-view")
+    measure(page, keep)
 
     page.get_by_role("link", name="Report", exact=True).click()
     page.wait_for_selector("iframe.report")
@@ -206,6 +261,7 @@ def test_the_page_takes_every_kind_of_file_that_rilievo_reads():
     script = (Path(io.__file__).parent.parent / "web" / "studio" / "files.js").read_text(encoding="utf-8")
     endings = set(re.findall(r"\w+", " ".join(re.findall(r'"([^"]*)"\s*\)?\.split', script))))
     assert endings == {suffix.lstrip(".") for suffix in pixels.PHOTO_SUFFIXES | pixels.VIDEO_SUFFIXES}
+    assert '"zip"' in script
 
 
 def test_names_are_text_and_wrong_files_are_told(page, tmp_path):

@@ -67,6 +67,7 @@ def test_a_training_is_shown_from_its_states_and_depth_maps_as_they_come(tmp_pat
         scene.wait(timeout=30)
         m = get(scene, "scene.json")
         entry = layer(m, "splats")
+        assert m["photos"][0]["depth"].startswith("depth/0.png?v=") and len(entry["version"]) == 8
         assert entry["count"] == 300 and "training" in entry["name"] and m["problems"] == []
         assert [p["depth"] is not None for p in m["photos"]] == [True, True, False, False]
         project.object_path(step.output).unlink()  # it has ended, or was thrown away

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import json
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rilievo.live_server import LocalServer, Refused
+from rilievo.view.tools import PLACES
 from view_scenes import house, opened, post
 
 
@@ -101,3 +105,31 @@ def test_the_server_lets_no_other_page_in_and_bounds_messages(plain):
         assert ask("POST", "measure", b"{")[0] == 400 and ask("POST", "measure", b"[" * 100_000)[0] == 400
     finally:
         server.close()
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+POINTS = st.lists(
+    st.lists(st.floats(-3, 3) | st.sampled_from([0, 1, 1e11, -1e-300]), min_size=3, max_size=3), max_size=6
+)
+VALUES = SCALARS | POINTS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=5), SCALARS, max_size=3)
+PLANES = st.fixed_dictionaries({"point": POINTS.map(lambda p: p[0] if p else 0), "normal": VALUES}) | VALUES
+KIND = st.sampled_from(["distance", "path", "height", "angle", "area", "volume", "section"]) | VALUES
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "kind": KIND, "points": POINTS | VALUES, "plane": PLANES, "house": st.integers(0, 1) | VALUES, "x": VALUES,
+        "y": VALUES, "z": VALUES, "up": VALUES, "point": VALUES, "length": VALUES, "unit": st.just("m") | VALUES,
+        "sigma": VALUES, "list": st.lists(st.fixed_dictionaries({"kind": KIND, "points": POINTS})) | VALUES,
+    },
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(st.sampled_from(PLACES), BODIES)
+def test_any_message_gets_a_document(plain, place, body):
+    _, scene = plain
+    answer = scene.answer(place, {}, body)
+    assert answer.status in (200, 400), (answer.status, answer.body)
+    json.loads(answer.body)
+    assert scene.answer("scene.json", {}, None).status == 200
+    assert scene.answer("measures.csv", {}, None).status == 200

@@ -23,7 +23,8 @@ from view_scenes import box, cloud, hill, house, splats, textured_sphere
 
 PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>t</title>
 <link rel="stylesheet" href="viewer/a.css">
-<script type="importmap">{"imports": {"three": "./vendor/three.js", "unused": "./vendor/unused.js"}}</script>
+<script type="importmap">{"imports": {"three": "./vendor/three.js", "three/addons/": "./vendor/addons/"}}</script>
+<meta name="rilievo-splats-only" content="vendor/gauss.js">
 </head><body><script type="module" src="viewer/main.js"></script></body></html>"""
 
 
@@ -37,10 +38,13 @@ def web(tmp_path, monkeypatch):
         "viewer/main.js": "import {x} from './lib/x.js';\nimport * as T from \"three\";\n"
         "const s = 'from ./no.js'; x(T, s);",
         "viewer/lib/x.js": "export function x() { return import('../lazy.js'); }",
-        "viewer/lazy.js": "export default '</script><script>alert(1)</script>';",
+        "viewer/lazy.js": "import('../vendor/gauss.js'); export default '</script><script>alert(1)</script>';",
         "vendor/three.js": 'export*from"./core.js";',
         "vendor/core.js": "export const A=1;",
+        "vendor/addons/a/pass.js": "import '../b.js'",
+        "vendor/addons/b.js": "import 'nothing'",
         "vendor/unused.js": "x",
+        "vendor/gauss.js": "import 'three/addons/a/pass.js'",
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -68,6 +72,9 @@ def test_modules_are_found_by_their_imports_and_renamed(web):
     assert "import('viewer/lazy.js')" in modules["viewer/lib/x.js"] and '"vendor/core.js"' in modules["vendor/three.js"]
     assert told["modules"]["names"] == {"three": "vendor/three.js"} and told["modules"]["entries"] == ["viewer/main.js"]
     assert told["scene"]["title"] == "</script><b>" and unpacked(told["files"]["layer/x/0.bin"]) == b"abc"
+    more = parts(inline_page(web, "viewer/share.html", {}, {}, splats=True))["modules"]
+    assert set(more["modules"]) - set(modules) == {"vendor/gauss.js", "vendor/addons/a/pass.js", "vendor/addons/b.js"}
+    assert more["names"]["three/addons/a/pass.js"] == "vendor/addons/a/pass.js"
     text = page.decode()
     assert "src=" not in text and "href=" not in text and "<b>" not in text and text.count("</style>") == 1
     assert page == inline_page(web, "viewer/share.html", {"title": "</script><b>"}, {"layer/x/0.bin": b"abc"})
@@ -92,6 +99,8 @@ def test_a_mesh_is_quantised_but_stays_where_it_is(tmp_path):
     assert np.abs(uv - np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], 1)).max() < 1e-4
     normals = gltf.accessor(root, blob, attributes["NORMAL"])
     assert (normals * mesh.vertices).sum(1).min() > 0.98
+    sigma = gltf.accessor(root, blob, attributes["_SIGMA"])
+    assert np.allclose(sigma, mesh.sigma, rtol=0.004, atol=1e-30)
     assert np.array_equal(gltf.accessor(root, blob, primitive["indices"]).reshape(-1, 3), mesh.faces)
 
 

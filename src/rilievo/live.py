@@ -40,6 +40,7 @@ _WEB = Path(__file__).with_name("web")
 _FILES = {
     "": ("live.html", "text/html; charset=utf-8"),
     "live.js": ("live.js", "text/javascript; charset=utf-8"),
+    "base.css": ("base.css", "text/css; charset=utf-8"),
     "live.css": ("live.css", "text/css; charset=utf-8"),
 }
 

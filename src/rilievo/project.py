@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +29,11 @@ import psutil
 from rilievo.codec import Config, encode, read_value
 from rilievo.errors import InputError, ResourceError
 from rilievo.mappers import PeakMemory
+
+try:
+    import fcntl
+except ImportError:  # Windows: threads only
+    fcntl = None
 
 
 @dataclass(frozen=True)
@@ -204,9 +209,20 @@ class Project:
                 f"{self.root / 'project.json'} is damaged", str(error), "delete this file and run the same build again"
             ) from error
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other thread or process changes project.json meanwhile: a viewer may save while a build goes on."""
+        with self._lock, explain_os_errors("write a result", self.root):
+            (self.root / "tmp").mkdir(exist_ok=True)
+            with (self.root / "tmp" / "lock").open("ab") as file:
+                if fcntl is not None:
+                    with suppress(OSError):  # some network file systems know no locks
+                        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+                yield
+
     def update(self, **changes: Any) -> dict[str, Any]:
         """Changes some names of project.json (None removes one)."""
-        with self._lock:
+        with self._alone():
             content = self.read()
             content.update(changes)
             content = {k: v for k, v in content.items() if v is not None}

@@ -17,7 +17,8 @@ _SHORT, _BYTE = 5123, 5120
 
 
 def quantised_glb(mesh: Mesh, origin: np.ndarray, *, texture_size: int, jpeg_quality: int = 85) -> bytes:
-    """The mesh relative to `origin`, z up by its node: positions and texture coordinates in 16 bits, normals in 8."""
+    """The mesh relative to `origin`, z up by its node: positions and texture coordinates in 16 bits, normals in 8;
+    and sigma."""
     import cv2
 
     low = mesh.vertices.min(0).astype(np.float64)
@@ -36,6 +37,8 @@ def quantised_glb(mesh: Mesh, origin: np.ndarray, *, texture_size: int, jpeg_qua
     root["extensionsRequired"] = ["KHR_mesh_quantization"]
     normals = np.rint(vertex_normals(mesh) * 127).astype("i1")
     attributes["NORMAL"] = _padded(buffer, normals, _BYTE, normalized=True)
+    if mesh.sigma is not None and np.isfinite(mesh.sigma).any():
+        attributes["_SIGMA"] = buffer.attribute(_rounded(np.where(np.isfinite(mesh.sigma), mesh.sigma, -1)))
     if mesh.texture is not None and mesh.uvs is not None:
         uv = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], 1).astype(np.float64)
         attributes["TEXCOORD_0"] = _padded(
@@ -97,6 +100,11 @@ def _padded(
         accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
     buffer.accessors.append(accessor)
     return len(buffer.accessors) - 1
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """float32 with 8 bits behind the first: within 0.4 %, and smaller when packed."""
+    return (values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF8000)).view(np.float32)
 
 
 def _linear(colors: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """A page with its style sheets, modules and data in one file that needs no network and no server.
 
 Modules are found by their imports, starting from the page's `<script type="module" src>`; bare names are looked up in
-its import map. All addresses in the page are relative to web/, where the viewer serves it. Relative imports become
-names of the import map that web/viewer/share_boot.js makes when the page opens.
+its import map (prefixes that end with / too). All addresses in the page are relative to web/, where the viewer serves
+it. Relative imports become names of the import map that web/viewer/share_boot.js makes when the page opens. Modules
+that `<meta name="rilievo-splats-only" content="ADDRESS ...">` lists are left out of pages without splats.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _HREF = re.compile(r"\bhref=[\"']([^\"']+)[\"']")
 _MODULE = re.compile(
     r"<script\b(?=[^>]*\btype=[\"']module[\"'])[^>]*\bsrc=[\"']([^\"']+)[\"'][^>]*>\s*</script>", re.IGNORECASE
 )
+_SPLATS = re.compile(r"<meta\b[^>]*\bname=[\"']rilievo-splats-only[\"'][^>]*\bcontent=[\"']([^\"']*)[\"'][^>]*>")
 _MAP = re.compile(r"<script\b[^>]*\btype=[\"']importmap[\"'][^>]*>(.*?)</script>", re.IGNORECASE | re.DOTALL)
 # import ... from "x", import "x", import("x"), export ... from "x": never across a statement's end.
 _IMPORT = re.compile(r"""((?:\bfrom|\bimport)\s*\(?\s*)(["'])((?:\./|\.\./)[^"'\n]+|[a-z@][^"'\n:\s]*)\2""")
@@ -32,14 +34,17 @@ POLICY = (
 )
 
 
-def inline_page(web: Path, page: str, scene: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
+def inline_page(
+    web: Path, page: str, scene: Mapping[str, Any], files: Mapping[str, bytes], *, splats: bool = False
+) -> bytes:
     """The page (its address below `web`, e.g. viewer/share.html) with all it needs. scene: the manifest.  files: bytes
-    by address. Raises InputError when the page or a file that it names is missing."""
+    by address.  splats: it shows some. Raises InputError when the page or a file that it names is missing."""
     text = _read(web, page)
     names: dict[str, str] = {}
+    left_out = set() if splats else {posixpath.normpath(a) for m in _SPLATS.findall(text) for a in m.split()}
     if found := _MAP.search(text):
         imports = json.loads(found[1]).get("imports", {})
-        names = {name: posixpath.normpath(to) for name, to in imports.items()}
+        names = {name: posixpath.normpath(to) + "/" * to.endswith("/") for name, to in imports.items()}
         text = text.replace(found[0], "")
     entries = [posixpath.normpath(m) for m in _MODULE.findall(text)]
     text = _MODULE.sub("", text)
@@ -48,7 +53,7 @@ def inline_page(web: Path, page: str, scene: Mapping[str, Any], files: Mapping[s
         if address is not None:
             sheet = _read(web, posixpath.normpath(address[1]))
             text = text.replace(tag, "<style>" + sheet.replace("</", "<\\/") + "</style>")
-    modules = _modules(web, entries, names)
+    modules, used = _modules(web, entries, names, left_out)
     boot = _read(web, "viewer/share_boot.js")
     data = (
         _json("rilievo-scene", scene)
@@ -57,7 +62,7 @@ def inline_page(web: Path, page: str, scene: Mapping[str, Any], files: Mapping[s
             "rilievo-modules",
             {
                 "modules": {k: pack(v.encode()) for k, v in modules.items()},
-                "names": {k: v for k, v in names.items() if v in modules},
+                "names": used,
                 "entries": entries,
             },
         )
@@ -72,9 +77,13 @@ def inline_page(web: Path, page: str, scene: Mapping[str, Any], files: Mapping[s
     return (text[:at] + data + text[at:]).encode()
 
 
-def _modules(web: Path, entries: list[str], names: Mapping[str, str]) -> dict[str, str]:
-    """All modules that the entries need, by address below `web`, their relative imports turned into addresses."""
+def _modules(
+    web: Path, entries: list[str], names: Mapping[str, str], left_out: set[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """All modules that the entries need, by address below `web`, their relative imports turned into addresses; and the
+    addresses of the bare names in use."""
     found: dict[str, str] = {}
+    used: dict[str, str] = {}
     waiting = list(entries)
     while waiting:
         module = waiting.pop()
@@ -85,17 +94,27 @@ def _modules(web: Path, entries: list[str], names: Mapping[str, str]) -> dict[st
         def named(match: re.Match[str], folder: str = folder) -> str:
             to = match[3]
             if to.startswith("."):
-                to = posixpath.normpath(posixpath.join(folder, to))
-                if not (web / to).is_file():
-                    return match[0]  # a word of a text that looks like an import
-                waiting.append(to)
-                return f"{match[1]}{match[2]}{to}{match[2]}"
-            if to in names:
-                waiting.append(names[to])
-            return match[0]
+                address = posixpath.normpath(posixpath.join(folder, to))
+            else:
+                address = _named(to, names)
+            if not address or address in left_out or not (web / address).is_file():
+                return match[0]  # left out, or a word of a text that looks like an import
+            waiting.append(address)
+            if not to.startswith("."):
+                used[to] = address
+                return match[0]
+            return f"{match[1]}{match[2]}{address}{match[2]}"
 
         found[module] = _IMPORT.sub(named, _read(web, module))
-    return found
+    return found, used
+
+
+def _named(name: str, names: Mapping[str, str]) -> str:
+    """The address of a bare name: its own row of the import map, else that of its longest prefix; empty without."""
+    if name in names:
+        return names[name]
+    prefix = max((n for n in names if n.endswith("/") and name.startswith(n)), key=len, default="")
+    return names[prefix] + name[len(prefix) :] if prefix else ""
 
 
 def _read(web: Path, address: str) -> str:

@@ -103,7 +103,7 @@ class Saved:
         unit = body.get("unit", "m")
         if unit not in UNITS:
             raise InputError("the unit is not known", f"{str(unit)[:20]!r}", f"use one of {', '.join(UNITS)}")
-        if not length > 0 or not measured > 0 or doubt < 0:
+        if not length > 1e-9 or not measured > 1e-9 or doubt < 0:
             raise InputError(
                 "the scale cannot be set", "a length of zero or below has no scale", "pick two places further apart"
             )
@@ -165,9 +165,9 @@ def clean(measure: Any) -> dict[str, Any]:
             kept[name] = measure[name][:longest]
     for name in ("value", "sigma", "cut", "fill", "net", "length", "area"):
         value = measure.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e30:
             kept[name] = float(value)
-    if isinstance(measure.get("house"), int):
+    if isinstance(measure.get("house"), int) and 0 <= measure["house"] < 1000:
         kept["house"] = measure["house"]
     if measure["kind"] == "section":
         kept["plane"] = read_plane(measure.get("plane"))
@@ -188,11 +188,11 @@ def read_plane(value: Any) -> dict[str, list[float]]:
 
 
 def number(body: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """A finite number of a document. Raises InputError."""
+    """A number of a document, finite and of a size with sense. Raises InputError."""
     value = body.get(name, default)
     if value is None and default is not None:
         value = default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e12:
         raise InputError(f"{name} is no number", f"got {str(value)[:40]!r}", "")
     return float(value)
 

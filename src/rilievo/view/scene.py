@@ -1,6 +1,6 @@
 """The scene that the page shows: its manifest, its layers, its photos, made of houses and files.
 
-    ""  viewer/* vendor/*   the page and its files        scene.json?rev=N       the manifest
+    "" base.css viewer/* vendor/*  page and files          scene.json?rev=N       the manifest
     layer/ID/FILE           bytes of a layer              photo/K.jpg?size=S     a photo, undistorted
     depth/K.png             a photo's depth in colours    frame?layer=ID&...      splats drawn here, a JPEG
     why/K.json              what is known of a photo      report.html             of the house
@@ -173,6 +173,14 @@ class ViewScene:
             return self._answer(place, query, body)
         except RilievoError as error:
             return failed(error)
+        except (
+            OSError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+        ) as error:  # a fault of ours, or of the disk
+            return failed(RilievoError("this cannot be answered", repr(error)[:300]), 500)
 
     def _answer(self, place: str, query: dict[str, str], body: Any) -> Answer:
         if body is not None:
@@ -181,7 +189,7 @@ class ViewScene:
             return self._post(place, body)
         if place == "":
             return static.page()
-        if place.startswith(("viewer/", "vendor/")):
+        if place == "base.css" or place.startswith(("viewer/", "vendor/")):
             return static.static(place)
         if place == "scene.json":
             return self._scene(query)
@@ -213,17 +221,18 @@ class ViewScene:
             ready = sorted(self._workshop.ready.items(), key=lambda kv: (kv[1].house, ORDER.index(kv[0].split("-")[0])))
             listed = []
             coarse = {
-                r.house: layers.addressed(r.entry, k)["levels"]
+                (r.house, r.key[0]): layers.addressed(r.entry, k)["levels"]
                 for k, r in ready
                 if r.entry and r.entry["kind"] == "levels"
             }
             for layer, r in ready:
                 if r.entry is not None and r.entry["kind"] != "levels":
-                    entry = {"id": layer, "house": r.house, **layers.addressed(r.entry, layer)}
+                    version = r.folder.name[-8:]
+                    entry = {"id": layer, "house": r.house, "version": version, **layers.addressed(r.entry, layer)}
                     if entry["kind"] == "splats":
                         entry["stream"] = f"frame?layer={layer}"
                     if entry["kind"] == "mesh":
-                        entry["levels"] = [*coarse.get(r.house, []), *entry["levels"]]
+                        entry["levels"] = [*coarse.get((r.house, r.key[0]), []), *entry["levels"]]
                     if len(self.sources) > 1:
                         entry["name"] = f"{entry['name']} ({self.sources[r.house].title})"
                     listed.append(entry)
@@ -288,7 +297,7 @@ class ViewScene:
                         "url": f"photo/{k}.jpg?size=1600" if there else None,
                         "thumb": f"photo/{k}.jpg?size=160" if there else None,
                         "why": f"why/{k}.json",
-                        "depth": f"depth/{k}.png" if row["name"] in depths else None,
+                        "depth": f"depth/{k}.png?v={depths[row['name']][:8]}" if row["name"] in depths else None,
                     }
                 )
         return rows

@@ -40,11 +40,12 @@ def share_page(path: Path, what: str | None, max_bytes: int) -> tuple[bytes, dic
     origin = scene_origin(source)
     scene = _manifest(source, origin, value)
     page = next(p for p in _PAGES if (static.WEB / p).is_file() or p == _PAGES[-1])
-    spare = max_bytes - len(inline_page(static.WEB, page, scene, {})) - 20_000
+    splats = chosen == "splats"
+    spare = max_bytes - len(inline_page(static.WEB, page, scene, {}, splats=splats)) - 20_000
     make = {"mesh": _mesh, "splats": _splats, "cloud": _cloud}[chosen]
     entry, files = make(value, origin, spare)
     scene["layers"] = [{"id": chosen, "house": 0, **layers.addressed({**entry, "visible": True}, chosen)}]
-    raw = inline_page(static.WEB, page, scene, {f"layer/{chosen}/{k}": v for k, v in files.items()})
+    raw = inline_page(static.WEB, page, scene, {f"layer/{chosen}/{k}": v for k, v in files.items()}, splats=splats)
     told = {"what": chosen, "bytes": len(raw), "count": entry["count"]}
     if len(raw) > max_bytes:
         raise _too_large(chosen, len(raw), max_bytes)
@@ -94,8 +95,8 @@ def _mesh(mesh: Mesh, origin: np.ndarray, spare: int) -> tuple[dict[str, Any], d
                 "count": len(value.faces),
                 "bytes": len(raw),
                 "textured": textured,
-                "has_sigma": False,
-                "sigma_range": None,
+                "has_sigma": layers.quantile_range(value.sigma) is not None,
+                "sigma_range": layers.quantile_range(value.sigma),
                 "levels": [{"url": "full.glb", "faces": len(value.faces), "bytes": len(raw)}],
             }
             return entry, {"full.glb": raw}

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import mimetypes
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from rilievo.live_server import Answer, Refused
@@ -45,7 +44,7 @@ def page(folder: str = "viewer", name: str = "index.html") -> Answer:
 
 
 def static(place: str) -> Answer:
-    """`viewer/...` or `vendor/...`. Raises Refused for what is not there."""
+    """`base.css`, `viewer/...` or `vendor/...`. Raises Refused for what is not there."""
     file = _find(place)
     if file is None:
         raise Refused(404, "there is no such file")
@@ -53,10 +52,9 @@ def static(place: str) -> Answer:
     return Answer(file.read_bytes(), kind)
 
 
-@lru_cache(256)
 def _find(place: str) -> Path | None:
     parts = place.split("/")
-    if parts[0] not in ("viewer", "vendor") or len(parts) < 2:
+    if place != "base.css" and (parts[0] not in ("viewer", "vendor") or len(parts) < 2):
         return None
     if any(not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", part) for part in parts):
         return None

@@ -2,7 +2,7 @@
 //
 // What the pages read of the server's documents (times are seconds since 1970 or ISO 8601):
 // house  {id, title, created, status, num_photos, thumb, seconds, size_bytes, progress?}
-// photo  {name, thumb, sharpness: blur in px, warnings: [text]}
+// photo  {name, given?, kind: photo or video, checked, thumb, sharpness: blur in px, warnings: [text]}
 // job    {id, house_id, title, makes, quality, status, created, started, finished, seconds, progress, eta_s, stage,
 //         stages: [{name, done, total, seconds}], log_tail: text or lines, error: {what, why, hint} or null}
 // export {name, bytes, kind, url};  state {machine: {threads, free_disk_mb}}
@@ -17,7 +17,18 @@ export class Trouble extends Error {
 const SILENT = [
   "The studio does not answer",
   "the connection to `rilievo serve` is lost",
-  "look whether it still runs in its terminal; this page goes on by itself once it is back",
+  "look whether it still runs; this page goes on by itself once it is back",
+];
+
+const LOCKED = [
+  "This page has no key to the studio",
+  "the server was started anew, or the address was typed by hand",
+  "open the address that `rilievo serve` printed",
+];
+const UNKNOWN = [
+  "The studio could not do that",
+  "it answered in a way that this page does not know",
+  "try it again; the terminal of `rilievo serve` may say more",
 ];
 
 /** JSON from `place`. json: what is sent; body: raw bytes instead. Raises Trouble; status 0: no answer at all. */
@@ -40,10 +51,10 @@ export async function ask(place, { method, json, body, headers = {}, signal } = 
     answer = await fetch(place, how);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    hear(false);
+    hear(SILENT);
     throw new Trouble(0, ...SILENT);
   }
-  hear(true);
+  if (answer.status !== 401) hear(null);
   let document_ = null;
   try {
     document_ = answer.status === 204 ? null : await answer.json();
@@ -52,26 +63,15 @@ export async function ask(place, { method, json, body, headers = {}, signal } = 
     if (answer.ok) throw new Trouble(0, ...SILENT);
   }
   if (answer.ok) return document_;
-  const told = document_ && typeof document_.error === "string" ? document_ : {};
-  const unknown =
-    answer.status === 401
-      ? [
-          "This page has no key to the studio",
-          "the server was started anew, or the address was typed by hand",
-          "open the address that `rilievo serve` printed",
-        ]
-      : [
-          "The studio could not do that",
-          `it answered with status ${answer.status}`,
-          "try it again; the terminal of `rilievo serve` may say more",
-        ];
-  throw new Trouble(
-    answer.status,
-    told.error ?? unknown[0],
-    told.error ? told.why : unknown[1],
-    told.error ? told.hint : unknown[2],
-    document_,
-  );
+  const told = typeof document_?.error === "string" ? document_ : null;
+  if (answer.status === 401) {
+    // As good as no answer: the page waits until its key fits again.
+    const locked = told ? [told.error, told.why, told.hint] : LOCKED;
+    hear(locked);
+    throw new Trouble(0, ...locked);
+  }
+  if (told) throw new Trouble(answer.status, told.error, told.why, told.hint, told);
+  throw new Trouble(answer.status, UNKNOWN[0], `${UNKNOWN[1]} (status ${answer.status})`, UNKNOWN[2]);
 }
 
 export const house = (id, ...rest) =>
@@ -79,16 +79,16 @@ export const house = (id, ...rest) =>
 
 // --- is it there? ----------------------------------------------------------------------------------------------------
 
-let there = true;
+let silence = null;
 const listeners = new Set();
 
-/** Calls `tell(true or false)` when the connection is lost or found. */
-export const onConnection = (tell) => listeners.add(tell);
+/** Calls `tell` with [what, why, what to do] when the studio falls silent, and with null once it answers again. */
+export const onSilence = (tell) => listeners.add(tell);
 
-function hear(answered) {
-  if (answered === there) return;
-  there = answered;
-  for (const tell of listeners) tell(there);
+function hear(trouble) {
+  if (trouble?.[0] === silence?.[0]) return;
+  silence = trouble;
+  for (const tell of listeners) tell(silence);
 }
 
 /** Asks again and again, one question at a time: `ask_` every `seconds()` s, `tell` or `fail` with what comes.

@@ -1,7 +1,7 @@
 // The studio's frame: which page is shown, the bar above it, what is under way.
 
-import { ask, onConnection, poll } from "./api.js";
-import { $, bytes, plural, say } from "./dom.js";
+import { ask, onSilence, poll } from "./api.js";
+import { $, bytes, plural, say, showSilence } from "./dom.js";
 import * as gallery from "./gallery.js";
 import * as housePage from "./house.js";
 import * as queue from "./queue.js";
@@ -56,9 +56,7 @@ $("skip").addEventListener("click", (event) => {
 });
 window.addEventListener("hashchange", route);
 window.addEventListener("pagehide", () => leave());
-onConnection((there) => {
-  $("silence").hidden = there;
-});
+onSilence((trouble) => showSilence($("silence"), trouble));
 
 // --- the bar ---------------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 // The page for phones: photos go from the camera to a house, with pauses and bad networks in between.
 
-import { ask, house, onConnection, poll } from "./api.js";
-import { $, bytes, el, keyed, local, notice, plural, say } from "./dom.js";
+import { ask, house, onSilence, poll } from "./api.js";
+import { $, bytes, el, keyed, notice, plural, say, showSilence } from "./dom.js";
 import { choose } from "./files.js";
+import { paintPicture, waits } from "./photo.js";
 import { batchOf, restore, watch } from "./upload.js";
 
 const SHOWN = 12; // of the last photos
@@ -10,9 +11,7 @@ const SHOWN = 12; // of the last photos
 let batch = null,
   following = null;
 
-onConnection((there) => {
-  $("silence").hidden = there;
-});
+onSilence((trouble) => showSilence($("silence"), trouble));
 
 // --- which house -----------------------------------------------------------------------------------------------------
 
@@ -72,27 +71,20 @@ function open(id, title) {
   $("make").href = `/#/h/${encodeURIComponent(id)}/make`;
   $("photos").replaceChildren();
   paint();
+  let unseen = false;
   following?.stop();
   following = poll(
     () => ask(house(id, "photos")),
     (photos) => {
+      unseen = photos.some(waits);
       say($("count"), photos.length ? `${plural(photos.length, "photo")} in the house` : "No photos in the house yet.");
       keyed(
         $("photos"),
         photos.slice(-SHOWN).reverse(),
         (photo) => photo.name,
-        (photo) =>
-          el(
-            "li.photo",
-            {},
-            el(
-              "div.picture",
-              {},
-              local(photo.thumb) ? el("img", { src: local(photo.thumb), alt: photo.name, loading: "lazy" }) : null,
-            ),
-            el("p.warnings"),
-          ),
+        () => el("li.photo", {}, el("div.picture"), el("p.warnings")),
         (node, photo) => {
+          paintPicture(node.querySelector(".picture"), photo);
           node.classList.toggle("warned", photo.warnings?.length > 0);
           say(node.querySelector(".warnings"), (photo.warnings ?? []).join("; "));
         },
@@ -101,7 +93,7 @@ function open(id, title) {
     (error) => {
       if (error.status === 404) pick();
     },
-    () => (batch?.counts().open ? 1 : 4),
+    () => (batch?.counts().open || unseen ? 1 : 4),
   );
 }
 

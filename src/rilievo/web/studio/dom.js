@@ -100,6 +100,12 @@ export function troubleBox(error, ...actions) {
   );
 }
 
+/** The line above everything while the studio does not answer; null: it does. */
+export function showSilence(line, trouble) {
+  line.hidden = trouble === null;
+  if (trouble) say(line, `${trouble[0]}: ${trouble[1]}. What to do: ${trouble[2]}.`);
+}
+
 /** A short message at the bottom that goes by itself; a problem stays until it is put away. */
 export function notice(error) {
   const shelf = $("notices"),

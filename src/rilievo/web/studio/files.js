@@ -1,15 +1,13 @@
 // Files from a file dialog or a drop, folders walked, each with the name under which it is sent.
 
 // What rilievo reads (rilievo.io.pixels); browsers know no type for most raw files.
-const RAW = (
-  "3fr arw cr2 cr3 crw dcr dng erf fff iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
-).split(" ");
+const RAW =
+  "3fr arw cr2 cr3 crw dcr dng erf fff iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f".split(" ");
 const PHOTOS = "jpg jpeg jpe jfif png tif tiff heic heif hif webp bmp".split(" ");
 const VIDEOS = "mp4 mov m4v avi mkv webm mts m2ts 3gp".split(" ");
-const ACCEPTED = new Set([...RAW, ...PHOTOS, ...VIDEOS]);
+const ACCEPTED = new Set([...RAW, ...PHOTOS, ...VIDEOS, "zip"]);
 const TYPES = ["image/*", "video/*", ...[...ACCEPTED].map((ending) => `.${ending}`)].join(",");
-const accepted = (file) =>
-  ACCEPTED.has(file.name.split(".").pop().toLowerCase()) || /^(image|video)\//.test(file.type);
+const accepted = (file) => ACCEPTED.has(file.name.split(".").pop().toLowerCase()) || /^(image|video)\//.test(file.type);
 
 /** [{name, file}] of [{path, file}]. Subfolders become part of the name, so that their IMG_0001s stay apart; the same
  *  files chosen again get the same names. `skipped`: how many are neither photo nor video. */
@@ -27,7 +25,11 @@ export function named(found) {
       return;
     }
     let name = parts[i].slice(shared).join("-");
-    for (let n = 2; names.has(name); n += 1) name = parts[i].slice(shared).join("-").replace(/(?=\.[^.]*$)/, `-${n}`);
+    for (let n = 2; names.has(name); n += 1)
+      name = parts[i]
+        .slice(shared)
+        .join("-")
+        .replace(/(?=\.[^.]*$)/, `-${n}`);
     names.add(name);
     items.push({ name, file, size: file.size });
   });

@@ -3,6 +3,7 @@
 import { ask, house } from "./api.js";
 import { bytes, el, notice, roughly, say } from "./dom.js";
 import { showJob } from "./job.js";
+import { nameOf } from "./photo.js";
 
 // what the server calls it -> [word, what it is]
 export const MAKES = {
@@ -64,7 +65,8 @@ export function showMake(root, page) {
     let last = null,
       timer = 0,
       round = 0,
-      photoNames = "";
+      photoNames = "",
+      single = false; // one photo and no video
     const photo = el("select", { id: "one-photo" });
     const photoField = el("label.field.inset", { for: "one-photo", hidden: true }, el("span", {}, "of photo"), photo);
     const notes = el("ul.notes.dim");
@@ -109,7 +111,6 @@ export function showMake(root, page) {
 
     function changed() {
       photoField.hidden = !boxes.get("depth").checked;
-      if (!photoField.hidden) fillPhotos();
       clearTimeout(timer);
       timer = setTimeout(predict, 150);
       paint(last);
@@ -124,21 +125,28 @@ export function showMake(root, page) {
         ? "Add photos first."
         : !chosen.length
           ? "Choose at least one thing."
-          : one.num_photos < 2 && chosen.some((name) => name !== "depth")
+          : single && chosen.some((name) => name !== "depth")
             ? "One photo gives depth only; the others need more photos."
             : "";
       start.disabled = none !== "";
       say(reason, none);
-      if (news) predict();
+      if (news) {
+        predict();
+        if (one.num_photos) lookAtPhotos();
+      }
     }
 
-    async function fillPhotos() {
+    async function lookAtPhotos() {
       try {
-        const names = (await ask(house(page.id, "photos"))).map((one) => one.name);
+        const all = await ask(house(page.id, "photos")),
+          photos = all.filter((one) => one.kind !== "video"),
+          names = photos.map((one) => one.name);
+        single = all.length === 1 && photos.length === 1;
+        paint(last);
         if (names.join("\n") === photoNames) return;
         photoNames = names.join("\n");
         const chosen = photo.value;
-        photo.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+        photo.replaceChildren(...photos.map((one) => el("option", { value: one.name }, nameOf(one))));
         if (names.includes(chosen)) photo.value = chosen;
       } catch (error) {
         notice(error);

@@ -1,9 +1,10 @@
 // The tab of photos: what is being sent, what arrived, how sharp it is.
 
 import { ask, house, poll } from "./api.js";
-import { bytes, confirmed, duration, el, keyed, local, notice, plural, say } from "./dom.js";
+import { bytes, confirmed, duration, el, keyed, notice, plural, say } from "./dom.js";
 import { choose } from "./files.js";
 import { addTo } from "./house.js";
+import { nameOf, paintPicture, waits } from "./photo.js";
 import { batchOf, watch } from "./upload.js";
 
 export function showPhotos(root, page) {
@@ -47,13 +48,13 @@ export function showPhotos(root, page) {
   const watching = poll(
     () => ask(house(page.id, "photos")),
     (list) => {
-      photos = list.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+      photos = list.sort((a, b) => nameOf(a).localeCompare(nameOf(b), "en", { numeric: true }));
       paint();
     },
     (error) => {
       if (error.status !== 0 && error.status !== 404) notice(error);
     },
-    () => (batch.counts().open ? Math.max(1, photos.length / 300) : 5),
+    () => (batch.counts().open || photos.some(waits) ? Math.max(1, photos.length / 300) : 5),
   );
   const noWatch = watch((changed) => {
     if (changed !== batch) return;
@@ -84,14 +85,14 @@ export function showPhotos(root, page) {
   }
 
   function tile(photo) {
-    const name = el("span.name", { title: photo.name }, photo.name);
+    const name = el("span.name", { title: nameOf(photo) }, nameOf(photo));
     const away = el(
       "button.away",
       {
         type: "button",
-        "aria-label": `delete ${photo.name}`,
+        "aria-label": `delete ${nameOf(photo)}`,
         title: "delete this photo",
-        onclick: () => remove(photo.name),
+        onclick: () => remove(photo),
       },
       "×",
     );
@@ -106,31 +107,27 @@ export function showPhotos(root, page) {
   }
 
   function paintTile(node, photo) {
-    const picture = node.querySelector(".picture"),
-      thumb = local(photo.thumb);
-    if (thumb && picture.dataset.thumb !== thumb) {
-      picture.dataset.thumb = thumb;
-      picture.replaceChildren(el("img", { src: thumb, alt: photo.name, loading: "lazy", decoding: "async" }));
-    }
+    paintPicture(node.querySelector(".picture"), photo);
     const warnings = photo.warnings ?? [];
     node.classList.toggle("warned", warnings.length > 0);
     say(node.querySelector(".warnings"), warnings.join("; "));
     const sharpness = node.querySelector(".sharpness");
-    say(sharpness, Number.isFinite(photo.sharpness) ? `${photo.sharpness.toFixed(1)} px` : "");
-    sharpness.title = "how far an edge is smeared, in pixels";
+    const blur = Number.isFinite(photo.sharpness) ? `blur ${photo.sharpness.toFixed(1)} px` : "";
+    say(sharpness, photo.kind === "video" ? "video" : blur);
+    sharpness.title = blur ? "how far an edge is smeared" : "";
   }
 
-  async function remove(name) {
+  async function remove(photo) {
     if (
       !(await confirmed(
         "Delete this photo?",
-        `${name} is deleted from the house. Models that were made with it stay until they are made again.`,
+        `${nameOf(photo)} is deleted from the house. Models that were made with it stay until they are made again.`,
         "Delete",
       ))
     )
       return;
     try {
-      await ask(house(page.id, "photos", name), { method: "DELETE" });
+      await ask(house(page.id, "photos", photo.name), { method: "DELETE" });
       watching.now();
       page.refresh();
     } catch (error) {

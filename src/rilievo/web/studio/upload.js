@@ -1,6 +1,7 @@
 // Uploads: some files at a time, each in chunks that go on where they stopped, with pause, retry and reloads.
 
 import { ask, house } from "./api.js";
+import { notice, plural } from "./dom.js";
 import { forget, forgetHouse, keep, kept } from "./store.js";
 
 const PARALLEL = 4;
@@ -151,13 +152,14 @@ class Batch {
         while (item.sent < item.size) {
           const began = performance.now(),
             part = item.file.slice(item.sent, item.sent + this.chunk);
-          const { offset } = await ask(`/api/uploads/${encodeURIComponent(item.id)}`, {
+          const told = await ask(`/api/uploads/${encodeURIComponent(item.id)}`, {
             method: "PATCH",
             body: part,
             headers: { "Upload-Offset": String(item.sent) },
             signal,
           });
-          item.sent = offset;
+          item.sent = told.offset;
+          if (told.left_out?.length) leftOut(item.name, told.left_out);
           attempt = 0;
           if (part.size === this.chunk) {
             const factor = CHUNK_SECONDS / Math.max(0.02, (performance.now() - began) / 1000);
@@ -182,7 +184,7 @@ class Batch {
           error.status === 0 ||
           error.status === 409 ||
           error.status === 429 ||
-          error.status === 404 ||
+          (error.status === 404 && item.id !== null) || // of the upload, not of the house
           error.status === 408 ||
           (error.status >= 500 && error.status !== 507);
         if (error.status === 0 && !(await readable(item.file))) {
@@ -194,13 +196,15 @@ class Batch {
           return;
         }
         attempt += 1;
-        if (!waitable || (error.status !== 0 && attempt > MAX_ATTEMPTS)) {
+        const most = error.status === 0 ? Infinity : error.status === 409 ? 10 * MAX_ATTEMPTS : MAX_ATTEMPTS;
+        if (!waitable || attempt > most) {
           this.fail(item, waitable || error.status === 507 ? "failed" : "refused", error);
           return;
         }
         item.id = null;
         this.changed();
-        await sleep(error.status === 409 ? 0.2 : Math.min(8, 0.4 * 2 ** attempt) * (0.7 + 0.6 * Math.random()), signal);
+        const pause = error.status === 409 ? 0.3 : Math.min(8, 0.4 * 2 ** attempt);
+        await sleep(pause * (0.7 + 0.6 * Math.random()), signal);
       }
     }
   }
@@ -224,6 +228,13 @@ class Batch {
       for (const tell of watchers) tell(this);
     }, 100);
   }
+}
+
+/** Says what of an archive is no photo. */
+function leftOut(name, files) {
+  const some = files.slice(0, 5).map((file) => `${file.name}: ${file.why}`);
+  if (files.length > some.length) some.push(`and ${files.length - some.length} more`);
+  notice({ what: `${plural(files.length, "file")} of ${name} left out`, why: some.join("; ") });
 }
 
 async function readable(file) {
