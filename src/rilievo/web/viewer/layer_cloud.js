@@ -86,8 +86,9 @@ export class CloudLayer {
   }
 
   /** Chooses the nodes to draw. */
-  tick() {
+  tick(moving) {
     if (!this.wanted || !this.nodes.length) return false;
+    const budget = moving && this.stage.software ? 0.35 * this.budget : this.budget;
     const { camera } = this.stage, focal = this.stage.focal().fx;
     const frustum = new THREE.Frustum().setFromProjectionMatrix(
       new THREE.Matrix4().multiplyMatrices(camera.projectionMatrix, camera.matrixWorldInverse));
@@ -101,7 +102,7 @@ export class CloudLayer {
       let best = 0;
       for (let i = 1; i < heap.length; i += 1) if (heap[i][0] > heap[best][0]) best = i;
       const [, node] = heap.splice(best, 1)[0];
-      if (num + node.count > this.budget && use.length) break;
+      if (num + node.count > budget && use.length) break;
       if (!frustum.intersectsBox(node.box) && node.id !== 0) continue;
       use.push(node);
       num += node.count;
