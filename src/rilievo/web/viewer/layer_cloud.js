@@ -20,7 +20,7 @@ void main() {
   vValue = value;
   #include <begin_vertex>
   #include <project_vertex>
-  gl_PointSize = ratio * clamp(sizeFactor * spacing * focal / max(-mvPosition.z, 1e-9), 1.4, maxSize * sizeFactor);
+  gl_PointSize = ratio * clamp(1.6 * sizeFactor * spacing * focal / max(-mvPosition.z, 1e-9), 1.4, maxSize * sizeFactor);
   #include <clipping_planes_vertex>
 }`,
   fragmentShader: `
@@ -130,8 +130,11 @@ export class CloudLayer {
   /** Points of a node lie as near to each other as those of its children that are drawn too. */
   spread(id) {
     const have = this.shown.get(id), node = this.nodes[id];
-    let finest = 0;
-    for (const child of node.children) if (this.shown.get(child)?.points.visible) finest = Math.max(finest, this.spread(child));
+    let finest = 0, missing = false;
+    for (const child of node.children)
+      if (this.shown.get(child)?.points.visible) finest = Math.max(finest, this.spread(child));
+      else missing = true;
+    if (missing) finest = Math.max(finest, 0.7 * node.spacing);
     const spacing = finest || node.spacing;
     if (have) have.material.uniforms.spacing.value = spacing;
     return spacing;
