@@ -5,7 +5,7 @@ import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import * as data from "./data.js";
 import { RAMP_GLSL, logRange, ramp } from "./colors.js";
 
-const COARSE_FACES = 150_000; // what is drawn of a mesh while it moves, where the CPU draws
+const COARSE_FACES = 40_000; // what is drawn of a mesh while it moves, where the CPU draws
 const loader = new GLTFLoader();
 
 export async function readGlb(address) {
@@ -98,7 +98,7 @@ export class MeshLayer {
       if (!node.isMesh) return;
       const own = node.material;
       own.side = THREE.DoubleSide;
-      if (own.map) own.map.anisotropy = 4;
+      if (own.map) own.map.anisotropy = this.stage.software ? 1 : 4;
       this.colored ||= Boolean(own.map || node.geometry.attributes.color);
       const shaded = new THREE.MeshLambertMaterial({ color: 0xb9b8b2, side: THREE.DoubleSide });
       shaded.flatShading = !node.geometry.attributes.normal;
