@@ -113,6 +113,16 @@ def test_an_upload_goes_on_where_it_stopped(studio):
     assert studio.client.get(place).status_code == 404
 
 
+def test_a_file_that_had_come_when_the_server_ended_is_taken(studio):
+    house = studio.house("whole")
+    data = PHOTOS[0].read_bytes()
+    begun = studio.post(f"/api/houses/{house}/uploads", name="a.jpg", size=len(data))
+    (studio.houses / house / "parts" / begun["upload_id"]).write_bytes(data)
+    again = studio.post(f"/api/houses/{house}/uploads", name="a.jpg", size=len(data))
+    assert again["offset"] == len(data) and again["photo"]["name"] == "a.jpg"
+    assert len(studio.get(f"/api/houses/{house}/photos")) == 1
+
+
 def test_a_file_that_arrives_damaged_is_sent_again(studio):
     house = studio.house("damaged")
     begun = studio.post(f"/api/houses/{house}/uploads", name="a.jpg", size=4, sha256="0" * 64)

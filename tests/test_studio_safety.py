@@ -6,6 +6,7 @@ import io
 import os
 import socket
 import struct
+import threading
 import time
 import zipfile
 import zlib
@@ -244,6 +245,23 @@ def test_the_token_is_needed_and_moves_into_a_cookie(studio):
     assert ((studio.houses / "studio.sqlite3").stat().st_mode & 0o077) == 0 or os.name == "nt"
 
 
+def test_other_machines_come_in_only_when_asked_for(tmp_path_factory):
+    from rilievo.studio.serving import Serving
+
+    serving = Serving(tmp_path_factory.mktemp("lan") / "houses", host="0.0.0.0")
+    thread = threading.Thread(target=serving.run)
+    thread.start()
+    try:
+        assert serving.lan and "/capture?token=" in serving.capture_url and "0.0.0.0" not in serving.url
+        with httpx.Client(base_url=f"http://127.0.0.1:{serving.port}", trust_env=False) as phone:
+            assert phone.get("/capture").status_code == 401
+            assert b"capture" in phone.get(f"/capture?token={serving.token}", follow_redirects=True).content
+            assert phone.get("/capture", headers={"Host": f"evil.example:{serving.port}"}).status_code == 403
+    finally:
+        serving.stop()
+        thread.join(20)
+
+
 def test_slow_clients_do_not_keep_others_out(studio):
     house = studio.house("slow")
     begun = studio.post(f"/api/houses/{house}/uploads", name="a.jpg", size=10**6)
@@ -281,7 +299,6 @@ def test_slow_clients_do_not_keep_others_out(studio):
 
 
 def test_connections_that_say_nothing_are_ended(tmp_path_factory):
-    import threading
     from dataclasses import replace
 
     from rilievo.studio.limits import Limits

@@ -48,8 +48,10 @@ class Studio:
         houses = Houses(root, store, limits)
         houses.sweep()
         inspector = Inspector(houses)
+        uploads = Uploads(houses, inspector)
+        uploads.sweep()
         jobs = Jobs(houses, threads=threads or num_cores(), memory_mb=memory_mb)
-        return cls(root, limits, store, houses, inspector, Uploads(houses, inspector), jobs)
+        return cls(root, limits, store, houses, inspector, uploads, jobs)
 
     def delete_house(self, house_id: str) -> None:
         """Ends what is made of it, then deletes it. Raises Problem (404)."""

@@ -9,7 +9,8 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rilievo.studio.names import apart, check_name
 from rilievo.studio.problems import Problem, gone
 from rilievo.studio.unzip import unpack
 
+FORGOTTEN_S = 7 * 86400.0
 BLOCK = 1 << 20  # bytes that are written at a time
 KINDS = "photos may be JPEG, PNG, TIFF, HEIC, WebP or raw files; videos mp4, mov and the like; or a zip of those"
 
@@ -62,7 +64,24 @@ class Uploads:
         assert old is not None
         if sha256 and sha256 != old["sha256"]:
             self.store.update("uploads", old["id"], sha256=sha256)
-        return self.document(old)
+            old["sha256"] = sha256
+        told = self.document(old)
+        if told["offset"] == size:  # all had come, but the server ended before it looked at it
+            with self._alone(old["id"]):
+                told.update(self.finish(self.row(old["id"])))
+        return told
+
+    @contextmanager
+    def _alone(self, upload_id: str) -> Iterator[None]:
+        """One connection at a time. Raises Problem (409)."""
+        with self._lock:
+            if upload_id in self._busy:
+                raise Problem(409, "This file is being sent already", "another connection sends it", "wait a moment")
+            self._busy.add(upload_id)
+        try:
+            yield
+        finally:
+            self._busy.discard(upload_id)
 
     def _find(self, house_id: str, name: str, size: int) -> dict[str, Any] | None:
         return self.store.one("SELECT * FROM uploads WHERE house_id=? AND given=? AND bytes=?", house_id, name, size)
@@ -120,6 +139,17 @@ class Uploads:
         """Where what has arrived lies."""
         return self.houses.folder(house_id) / "parts" / upload_id
 
+    def sweep(self) -> None:
+        """At the start: uploads that nobody goes on with, and files that no upload knows."""
+        old = time.time() - FORGOTTEN_S
+        for row in self.store.all("SELECT id, house_id FROM uploads WHERE changed<?", old):
+            self.store.run("DELETE FROM uploads WHERE id=?", row["id"])
+        known = {row["id"] for row in self.store.all("SELECT id FROM uploads")}
+        for house in self.store.all("SELECT id FROM houses WHERE deleted=0"):
+            for path in (self.houses.folder(house["id"]) / "parts").glob("*"):
+                if path.name not in known:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def row(self, upload_id: str) -> dict[str, Any]:
         """The upload of that id. Raises Problem (404)."""
         row = self.store.one("SELECT * FROM uploads WHERE id=?", upload_id)
@@ -146,18 +176,12 @@ class Uploads:
     async def append(self, upload_id: str, offset: int, body: AsyncIterator[bytes]) -> dict[str, Any]:
         """Writes what comes, from `offset` on; when the file is complete it is looked at and joins the house.
         Raises Problem; what had arrived before stays."""
-        with self._lock:
-            if upload_id in self._busy:
-                raise Problem(409, "This file is being sent already", "another connection sends it", "wait a moment")
-            self._busy.add(upload_id)
-        try:
+        with self._alone(upload_id):
             row = await asyncio.to_thread(self.row, upload_id)
             document = await self._write(row, offset, body)
             if document["offset"] == row["bytes"]:
                 document.update(await asyncio.to_thread(self.finish, row))
             return document
-        finally:
-            self._busy.discard(upload_id)
 
     async def _write(self, row: dict[str, Any], offset: int, body: AsyncIterator[bytes]) -> dict[str, Any]:
         document = await asyncio.to_thread(self.document, row)
