@@ -173,6 +173,8 @@ def test_photos_become_a_model(page, tmp_path):
     page.wait_for_selector(".stages .now")
     shots(page, keep, "studio-running")
     page.wait_for_selector(".preview iframe", timeout=120_000)
+    page.frame_locator(".preview iframe").locator("body[data-ready]").wait_for(timeout=60_000)
+    page.locator(".depths img").first.wait_for(timeout=60_000)
     shots(page, keep, "studio-preview")
     page.wait_for_function("() => document.querySelector('.house-head .state').textContent === 'done'", timeout=240_000)
     page.get_by_role("link", name="Look at it").click()
