@@ -5,8 +5,8 @@
 Photos of noise, each its own file, are sent as the page sends them: several at a time, in chunks; every fiftieth is
 broken off in the middle of a chunk and goes on from the offset that the server tells. What has arrived is compared by
 sha256. Memory is the peak resident size of the server, and of its child that looks at photos, every 20 ms. `sent` is
-until the last byte was taken and the photo listed; `looked at` until each has its sharpness and its small picture (--sent-only: not
-waited for).
+until the last byte was taken and the photo listed; `looked at` until each has its sharpness and its small picture
+(--sent-only: not waited for).
 """
 
 from __future__ import annotations
