@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import os
+import socket
 import time
 import zipfile
 
@@ -13,6 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from rilievo.studio import uploads as uploads_module
 from studio_server import PHOTOS, Studio, is_done, small_photos
 
 
@@ -111,6 +114,61 @@ def test_an_upload_goes_on_where_it_stopped(studio):
     assert (studio.houses / house / "photos" / "a.jpg").read_bytes() == data
     assert not list((studio.houses / house / "parts").iterdir())
     assert studio.client.get(place).status_code == 404
+
+
+def test_another_connection_goes_on_with_an_upload_that_fell_silent(studio):
+    house = studio.house("silent")
+    data = PHOTOS[0].read_bytes()
+    begun = studio.post(f"/api/houses/{house}/uploads", name="a.jpg", size=len(data))
+    place = f"/api/uploads/{begun['upload_id']}"
+    with socket.create_connection(("127.0.0.1", studio.port), 5) as line:
+        head = f"PATCH {place} HTTP/1.1\r\nHost: 127.0.0.1:{studio.port}\r\nAuthorization: Bearer {studio.token}\r\n"
+        line.sendall(f"{head}Upload-Offset: 0\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data[:50_000])
+        time.sleep(0.5)
+        started, statuses = time.monotonic(), []
+        at = 0
+        while at < len(data):
+            sent = studio.client.patch(place, content=data[at:], headers={"Upload-Offset": str(at)})
+            statuses.append(sent.status_code)
+            told = sent.json()
+            at = told.get("offset", at)
+            assert time.monotonic() - started < 15, told
+            time.sleep(0.1)
+        assert line.recv(4096).startswith(b"HTTP/1.1 409")
+    assert set(statuses) == {200, 409} and time.monotonic() - started > 2  # not at once: it may be slow only
+    assert (studio.houses / house / "photos" / "a.jpg").read_bytes() == data
+
+
+def test_a_block_that_is_being_written_when_a_request_ends_is_written_once(tmp_path):
+    from rilievo.studio.parts import Studio as Parts
+
+    async def send(uploads, upload_id: str, data: bytes) -> None:
+        async def body():
+            yield data[: uploads_module.BLOCK]
+            yield data[uploads_module.BLOCK :]
+
+        await uploads.append(upload_id, 0, body())
+
+    async def ended(uploads, upload_id: str, data: bytes) -> None:
+        task = asyncio.ensure_future(send(uploads, upload_id, data))
+        part = parts.uploads.part(house, upload_id)
+        while part.stat().st_size == 0:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    parts = Parts.open(tmp_path / "houses")
+    try:
+        house = parts.houses.make("x")
+        for k in range(5):
+            data = os.urandom(uploads_module.BLOCK + 1000)
+            upload_id = parts.uploads.begin(house, f"{k}.jpg", len(data) + 5)["upload_id"]
+            asyncio.run(ended(parts.uploads, upload_id, data))
+            came = parts.uploads.part(house, upload_id).read_bytes()
+            assert came and data.startswith(came)
+    finally:
+        parts.close()
 
 
 def test_a_file_that_had_come_when_the_server_ended_is_taken(studio):

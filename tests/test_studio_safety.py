@@ -257,6 +257,8 @@ def test_other_machines_come_in_only_when_asked_for(tmp_path_factory):
             assert phone.get("/capture").status_code == 401
             assert b"capture" in phone.get(f"/capture?token={serving.token}", follow_redirects=True).content
             assert phone.get("/capture", headers={"Host": f"evil.example:{serving.port}"}).status_code == 403
+            own = {"Host": f"{socket.gethostname().upper()}.local:{serving.port}"}
+            assert phone.get(f"/info?token={serving.token}", headers=own).json()["engine"] == "rilievo"
     finally:
         serving.stop()
         thread.join(20)

@@ -22,6 +22,7 @@ THUMB = 320  # px of the longer side
 BLURRED_PX, SOFT_PX = 4.0, 2.5
 SMALL_PX = 640
 LARGE = 60_000_000  # pixels beyond which a photo is looked at smaller
+CHILD_BYTES = 6 << 30  # address space of the child: a photo of the largest size that is taken needs half
 
 
 def look_at_header(path: Path, name: str, max_pixels: int) -> dict[str, Any]:
@@ -128,11 +129,22 @@ def _first_frame(path: Path, name: str) -> Source:
     raise Problem(415, f"{name} cannot be used as a video", "it has no picture that can be read", "")
 
 
+def bound_memory() -> None:
+    """A picture that unpacks to more than it said ends in MemoryError, not in a machine without memory."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (CHILD_BYTES, CHILD_BYTES))
+    except (ImportError, OSError, ValueError):  # not every system has it
+        return
+
+
 def main() -> int:
     """The child: {path, name, thumb} a line; answers {facts} or {why}."""
     import cv2
 
     cv2.setNumThreads(1)
+    bound_memory()
     if hasattr(os, "nice"):
         os.nice(5)  # files that still come go first
     for line in sys.stdin:

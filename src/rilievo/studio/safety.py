@@ -83,7 +83,7 @@ class Safety:
     def _check(self, scope: Scope) -> tuple[int, str, str, str] | None:
         headers = [(k.lower(), v) for k, v in scope["headers"]]
         values = {k: v.decode("latin-1") for k, v in headers}
-        host = values.get(b"host", "")
+        host = values.get(b"host", "").lower()
         name, _, port = host.rpartition(":") if ":" in host.rsplit("]", 1)[-1] else (host, "", "")
         if sum(k == b"host" for k, _ in headers) != 1 or name not in self.hosts or not self._right_port(port):
             return (

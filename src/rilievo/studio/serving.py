@@ -65,15 +65,17 @@ class Serving:
 
 
 def _names(host: str) -> tuple[str, ...]:
-    """What a Host header may say when other machines come in."""
+    """What a Host header may say when other machines come in: addresses, and what this machine calls itself."""
+    own = socket.gethostname().lower()
+    local = (*LOCAL, own, own if own.endswith(".local") else f"{own}.local") if own else LOCAL
     if host in ("0.0.0.0", "::"):
         found = [a.address for addresses in psutil.net_if_addrs().values() for a in addresses]
-        return (*LOCAL, *(a for a in found if a.count(".") == 3), *(f"[{a.split('%')[0]}]" for a in found if ":" in a))
+        return (*local, *(a for a in found if a.count(".") == 3), *(f"[{a.split('%')[0]}]" for a in found if ":" in a))
     if ":" in host:
-        return (*LOCAL, f"[{host}]")
+        return (*local, f"[{host}]")
     if not host:
         raise InputError("--host is empty", "it must name an address of this machine", "e.g. --host 192.168.1.20")
-    return (*LOCAL, host)
+    return (*local, host.lower())
 
 
 def _shown(host: str) -> str:

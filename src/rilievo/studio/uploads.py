@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import secrets
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,17 @@ from rilievo.studio.unzip import unpack
 
 FORGOTTEN_S = 7 * 86400.0
 BLOCK = 1 << 20  # bytes that are written at a time
+QUIET_S = 3.0  # without a byte, and another connection may go on with the upload
 KINDS = "photos may be JPEG, PNG, TIFF, HEIC, WebP or raw files; videos mp4, mov and the like; or a zip of those"
+
+
+@dataclass(eq=False)
+class _Sender:
+    """The connection that sends a file. heard: when it last did; while that is written, never."""
+
+    task: asyncio.Task[Any]
+    heard: float = field(default_factory=time.monotonic)
+    replaced: bool = False
 
 
 class Uploads:
@@ -34,6 +46,7 @@ class Uploads:
         self.houses, self.inspector = houses, inspector
         self.store, self.limits = houses.store, houses.limits
         self._busy: set[str] = set()
+        self._senders: dict[str, _Sender] = {}  # of the event loop's thread only
         self._lock = threading.Lock()
         self._looking = threading.Semaphore(2)  # whole files are in memory while their headers are read
 
@@ -176,14 +189,40 @@ class Uploads:
     async def append(self, upload_id: str, offset: int, body: AsyncIterator[bytes]) -> dict[str, Any]:
         """Writes what comes, from `offset` on; when the file is complete it is looked at and joins the house.
         Raises Problem; what had arrived before stays."""
+        await self._replace_quiet(upload_id)
         with self._alone(upload_id):
-            row = await asyncio.to_thread(self.row, upload_id)
-            document = await self._write(row, offset, body)
+            task = asyncio.current_task()
+            assert task is not None
+            sender = self._senders[upload_id] = _Sender(task)
+            try:
+                row = await asyncio.to_thread(self.row, upload_id)
+                document = await self._write(row, offset, body, sender)
+            except asyncio.CancelledError:
+                if not sender.replaced:
+                    raise
+                task.uncancel()
+                raise Problem(409, "This file is sent by another connection", "this one had fallen silent", "") from None
+            finally:
+                del self._senders[upload_id]
             if document["offset"] == row["bytes"]:
                 document.update(await asyncio.to_thread(self.finish, row))
             return document
 
-    async def _write(self, row: dict[str, Any], offset: int, body: AsyncIterator[bytes]) -> dict[str, Any]:
+    async def _replace_quiet(self, upload_id: str) -> None:
+        """Ends a connection that says nothing: a phone that changes its network leaves one behind."""
+        old = self._senders.get(upload_id)
+        if old is None or old.replaced or time.monotonic() - old.heard < QUIET_S:
+            return
+        old.replaced = True
+        old.task.cancel()
+        for _ in range(100):
+            if self._senders.get(upload_id) is not old:
+                return
+            await asyncio.sleep(0.01)
+
+    async def _write(
+        self, row: dict[str, Any], offset: int, body: AsyncIterator[bytes], sender: _Sender
+    ) -> dict[str, Any]:
         document = await asyncio.to_thread(self.document, row)
         if offset != document["offset"]:
             raise Problem(
@@ -200,15 +239,17 @@ class Uploads:
                 file.seek(offset)
                 try:
                     async for chunk in body:
+                        sender.heard = time.monotonic()
                         if at + len(waiting) + len(chunk) > row["bytes"]:
                             raise Problem(
                                 413, "More came than was announced", f"the file was to have {row['bytes']} bytes", ""
                             )
                         waiting += chunk
                         if len(waiting) >= BLOCK:
-                            await asyncio.to_thread(file.write, waiting)
-                            at += len(waiting)
-                            waiting = bytearray()
+                            # No longer waiting: if this is cancelled meanwhile, the thread still writes it, once.
+                            block, waiting, sender.heard = waiting, bytearray(), math.inf
+                            await asyncio.to_thread(file.write, block)
+                            at, sender.heard = at + len(block), time.monotonic()
                 finally:  # what came before the connection broke need not be sent again
                     file.write(waiting)
                     at += len(waiting)
