@@ -273,6 +273,20 @@ def test_jobs_wait_are_cancelled_go_on_and_are_deleted(studio, photos):
     assert not (studio.houses / second).exists()
 
 
+def test_nothing_of_a_deleted_house_comes_back(studio, tmp_path):
+    from rilievo.studio.looks import look_closely
+
+    house = studio.house("gone", PHOTOS[:6])  # they are still looked at
+    studio.client.get(f"/api/houses/{house}/view/scene.json")
+    assert studio.client.delete(f"/api/houses/{house}").status_code == 204
+    for _ in range(10):
+        assert not [p for p in studio.houses.iterdir() if house in p.name]
+        time.sleep(0.1)
+    with pytest.raises(FileNotFoundError):
+        look_closely(PHOTOS[0], "a.jpg", tmp_path / "gone" / "a.jpg.jpg")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_job_that_cannot_be_done_says_why(studio):
     house = studio.house("plain")
     for k in range(3):

@@ -10,6 +10,7 @@ HOUSES/ID/photos/    the files as they were sent
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -131,7 +132,7 @@ class Houses:
         return self.document(self.row(house_id))
 
     def delete(self, house_id: str) -> None:
-        """Forgets the house, then deletes its folder; what cannot be deleted now is deleted at the next start."""
+        """Forgets the house, then deletes its folder; what cannot be deleted now is at the next start."""
         self.row(house_id)
         with self.store.change():
             for table in ("photos", "uploads", "jobs"):
@@ -141,16 +142,21 @@ class Houses:
         self.changed(house_id)
         self._remove(house_id)
 
-    def _remove(self, house_id: str) -> None:
+    def _remove(self, house_id: str) -> bool:
+        """Whether nothing of its folder is left. It is moved away first: who still writes into it finds it no more."""
         folder = self.folder(house_id)
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            self.store.run("DELETE FROM houses WHERE id=?", house_id)
+        doomed = folder.with_name(f"{house_id}.deleted")
+        with contextlib.suppress(OSError):
+            folder.rename(doomed)
+        for path in (doomed, folder):
+            shutil.rmtree(path, ignore_errors=True)
+        return not (doomed.exists() or folder.exists())
 
     def sweep(self) -> None:
-        """At the start: what a killed server left half deleted."""
+        """At the start: what a killed server left half deleted, and what came into a house after it was deleted."""
         for row in self.store.all("SELECT id FROM houses WHERE deleted=1"):
-            self._remove(row["id"])
+            if self._remove(row["id"]):
+                self.store.run("DELETE FROM houses WHERE id=?", row["id"])
 
     # photos
 

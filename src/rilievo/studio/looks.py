@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rilievo.errors import RilievoError
-from rilievo.io.files import replacing
 from rilievo.io.photos import Source
 from rilievo.io.pixels import VIDEO_SUFFIXES, open_photo, sniff
 from rilievo.studio.problems import Problem
@@ -114,8 +113,10 @@ def look_closely(path: Path, name: str, thumb: Path) -> dict[str, Any]:
             warnings.append("overexposed")
     good, raw = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     if good:
-        with replacing(thumb) as file:
-            file.write(raw.tobytes())
+        # Not with `replacing`, which makes folders: of a house that is deleted meanwhile nothing may come back.
+        new = thumb.with_name(f".{thumb.name}.part")
+        new.write_bytes(raw.tobytes())
+        new.replace(thumb)
     return {**facts, "warnings": warnings}
 
 
