@@ -201,7 +201,7 @@ class Uploads:
                 if not sender.replaced:
                     raise
                 task.uncancel()
-                raise Problem(409, "This file is sent by another connection", "this one had fallen silent", "") from None
+                raise Problem(409, "Another connection sends this file", "this one had fallen silent", "") from None
             finally:
                 del self._senders[upload_id]
             if document["offset"] == row["bytes"]:
