@@ -1,11 +1,12 @@
 """Uploads into the studio on this machine: speed, memory of the server, one file interrupted and resumed.
 
-    python bench/studio.py [--photos 300] [--mb 5] [--parallel 4] [--json]
+    python bench/studio.py [--photos 300] [--mb 5] [--parallel 4] [--sent-only] [--json]
 
 Photos of noise, each its own file, are sent as the page sends them: several at a time, in chunks; every fiftieth is
 broken off in the middle of a chunk and goes on from the offset that the server tells. What has arrived is compared by
 sha256. Memory is the peak resident size of the server, and of its child that looks at photos, every 20 ms. `sent` is
-until the last byte was taken and the photo listed; `looked at` until each has its sharpness and its small picture.
+until the last byte was taken and the photo listed; `looked at` until each has its sharpness and its small picture
+(--sent-only: not waited for).
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class Watch:
         self._thread.join()
 
 
-def measure(number: int, mb: float, parallel: int, folder: Path) -> dict[str, Any]:
+def measure(number: int, mb: float, parallel: int, folder: Path, *, sent_only: bool = False) -> dict[str, Any]:
     """Sends the photos; what it took."""
     photo = make_photo(mb)
     command = [sys.executable, "-m", "rilievo.cli", "serve", str(folder / "houses"), "--port", "0", "--no-browser"]
@@ -158,7 +159,7 @@ def measure(number: int, mb: float, parallel: int, folder: Path) -> dict[str, An
         client = Client(port, token)
         listed = client.ask("GET", f"/api/houses/{house}/photos")
         assert len(listed) == number, len(listed)
-        while any(not p["checked"] for p in client.ask("GET", f"/api/houses/{house}/photos")):
+        while not sent_only and any(not p["checked"] for p in client.ask("GET", f"/api/houses/{house}/photos")):
             time.sleep(0.5)
         looked = time.perf_counter() - started
         stored = sorted((folder / "houses" / house / "photos").iterdir())
@@ -176,7 +177,7 @@ def measure(number: int, mb: float, parallel: int, folder: Path) -> dict[str, An
         "sent_s": round(sent, 1),
         "server_cpu_s": round(cpu, 1),
         "mb_per_s": round(number * len(photo) / 1e6 / sent, 1),
-        "looked_at_s": round(looked, 1),
+        "looked_at_s": None if sent_only else round(looked, 1),
         "server_mib": round(watch.server),
         "children_mib": round(watch.children),
         "interrupted": len(range(7, number, 50)),
@@ -191,10 +192,11 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=300)
     parser.add_argument("--mb", type=float, default=5.0)
     parser.add_argument("--parallel", type=int, default=4)
+    parser.add_argument("--sent-only", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        told = measure(args.photos, args.mb, args.parallel, Path(folder))
+        told = measure(args.photos, args.mb, args.parallel, Path(folder), sent_only=args.sent_only)
     print(json.dumps(told) if args.json else "\n".join(f"{k:<14}{v}" for k, v in told.items()))
     return 0 if told["same_bytes"] else 1
 

@@ -23,6 +23,7 @@ Photos in, measured 3D out, on a plain CPU.
   field     a radiance field of photos whose cameras are known
   view      a house or files of models in the browser: turn, measure, compare
   share     one web page of a model that opens from disk, also on a phone
+  serve     the studio in the browser: photos in, everything without a terminal
   export    write a finished model in another format
   info      what a project holds and how good it is
   why       why a photo was or was not placed

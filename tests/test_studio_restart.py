@@ -43,7 +43,7 @@ def test_a_job_goes_on_after_the_server_was_killed(tmp_path):
     with Studio(tmp_path / "houses", port) as second:
         assert second.token == token  # pages that are open go on
         assert not (tmp_path / "houses" / doomed).exists()
-        told = second.wait(job, lambda j: j["stage"] == "matches" or j["stages"][-1]["done"])
+        told = second.wait(job, lambda j: j["status"] == "running" and j["stage"])
         assert told["status"] == "running" and second.get(f"/api/jobs/{waiting}")["status"] == "queued"
         assert second.get(place)["offset"] == 70_000
         sent = second.client.patch(place, content=data[70_000:], headers={"Upload-Offset": "70000"})

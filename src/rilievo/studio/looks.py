@@ -134,7 +134,7 @@ def main() -> int:
 
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):
-        os.nice(10)  # files that still come go first
+        os.nice(5)  # files that still come go first
     for line in sys.stdin:
         asked = json.loads(line)
         try:

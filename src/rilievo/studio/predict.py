@@ -8,9 +8,9 @@ from typing import Any
 
 from rilievo.studio.problems import Problem
 
-# CPU seconds of a step of splats or of a field: fixed, and a Mpx of photo; measured by bench/splats.py, bench/field.py.
-SPLATS_STEP, SPLATS_STEP_MPX = 0.035, 0.16
-FIELD_STEP = 0.09
+# CPU seconds of a step of splats: fixed, and a Mpx of photo (a house of 36 photos: 0.31 at 0.48 Mpx); of a field.
+SPLATS_STEP, SPLATS_STEP_MPX = 0.05, 0.5
+FIELD_STEP = 0.2
 DEPTH_SECONDS = {"draft": 6.0, "normal": 6.0, "high": 40.0}
 FRAMES_OF_VIDEO = 120
 
@@ -53,12 +53,12 @@ def predict(
     if "splats" in makes:
         size, steps, most = SPLATS[quality]
         mpx = sum(_mpx(w, h, size) for w, h in sizes) / len(sizes)
-        seconds += slowness * steps * (SPLATS_STEP + SPLATS_STEP_MPX * mpx) * 0.6 * 2 / max(threads, 1)
+        seconds += slowness * steps * (SPLATS_STEP + SPLATS_STEP_MPX * mpx) / max(threads, 1)
         memory = max(memory, 600 + sum(_mpx(w, h, size) for w, h in sizes) * 4 + most * 2e-3)
         disk += 60 + most * 1.3e-3
     if "field" in makes:
         _, steps, _, bits = FIELDS[quality]
-        seconds += slowness * steps * FIELD_STEP * 2 / max(threads, 1)
+        seconds += slowness * steps * FIELD_STEP / max(threads, 1)
         memory = max(memory, 900 + 2**bits * 16 * 16 / 1e6)
         disk += 80
     if "depth" in makes:
