@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -35,30 +36,39 @@ def chromium() -> Iterator[Any]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory) -> Iterator[str]:
+@contextlib.contextmanager
+def serving(houses: Path, *options: str) -> Iterator[str]:
     """A running `rilievo serve`: the address that it prints."""
     executable()
-    command = [sys.executable, "-m", "rilievo.cli", "serve", str(tmp_path_factory.mktemp("houses")), "--port", "0"]
+    command = [sys.executable, "-m", "rilievo.cli", "serve", str(houses), "--port", "0", "--no-browser", *options]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [*command, "--no-browser"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as server:
         assert server.stdout is not None
         talk: list[str] = []
         found = None
         for line in server.stdout:
             talk.append(line)
-            if found := re.search(r"http://127\.0\.0\.1:\d+/\S*", line):
+            if found := re.search(r"http://127\.\S*", line):
                 break
         assert found, "".join(talk)
         # Nobody may wait for a full pipe.
         drain = threading.Thread(target=lambda: talk.extend(server.stdout or ()), daemon=True)
         drain.start()
-        yield found.group()
-        server.terminate()
-        server.wait(20)
-        drain.join(5)
+        try:
+            yield found.group()
+        finally:
+            server.terminate()
+            server.wait(20)
+            drain.join(5)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    """The studio of these tests."""
+    with serving(tmp_path_factory.mktemp("houses")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -176,7 +186,7 @@ def test_photos_become_a_model(page, tmp_path):
     page.frame_locator(".preview iframe").locator("body[data-ready]").wait_for(timeout=60_000)
     page.locator(".depths img").first.wait_for(timeout=60_000)
     shots(page, keep, "studio-preview")
-    page.wait_for_function("() => document.querySelector('.house-head .state').textContent === 'done'", timeout=240_000)
+    page.wait_for_function("() => document.querySelector('.house-head .state').textContent === 'done'", timeout=400_000)
     page.get_by_role("link", name="Look at it").click()
     measure(page, keep)
 
@@ -368,3 +378,31 @@ def test_the_keyboard_reaches_everything(page):
         seen.append(page.evaluate("document.activeElement.textContent"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     assert seen[:3] == ["Choose files", "Choose a folder", "Make it without photos for now"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a second address of its own")
+def test_a_phone_sends_its_pictures(chromium, tmp_path):
+    keep = artefacts(tmp_path)
+    with serving(tmp_path / "houses", "--host", "127.0.0.2") as address:
+        context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        complaints = Complaints(page)
+        page.goto(address.replace("/?", "/capture?"))
+        page.get_by_label("A new house").fill("From the phone")
+        shots(page, keep, "capture-start")
+        page.get_by_role("button", name="Start").tap()
+        photos = small(tmp_path, ["image.jpg", "IMG_7.jpg"], (900, 600))
+        choose(page, "Take a photo", photos[:1])
+        photos_arrive(page, 1)
+        choose(page, "Take a photo", photos[:1])  # of the same name, as phones give it
+        choose(page, "From the album", photos[1:])
+        photos_arrive(page, 3)
+        page.get_by_text("3 photos in the house").wait_for()
+        shots(page, keep, "capture-photos")
+        page.reload()
+        photos_arrive(page, 3)
+        page.get_by_role("link", name="Done: choose what to make").tap()
+        page.get_by_role("button", name="Start").wait_for()
+        assert not complaints, complaints
+        context.close()

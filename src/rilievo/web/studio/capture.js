@@ -1,7 +1,7 @@
 // The page for phones: photos go from the camera to a house, with pauses and bad networks in between.
 
 import { ask, house, onSilence, poll } from "./api.js";
-import { $, bytes, el, keyed, notice, plural, say, showSilence } from "./dom.js";
+import { $, bytes, el, inOneLine, keyed, notice, plural, say, showSilence } from "./dom.js";
 import { choose } from "./files.js";
 import { paintPicture, waits } from "./photo.js";
 import { batchOf, restore, watch } from "./upload.js";
@@ -147,7 +147,7 @@ function paint() {
     () => el("li", {}, el("b"), el("span")),
     (node, item) => {
       say(node.firstChild, item.name);
-      say(node.lastChild, [item.error.what, item.error.why, item.error.hint].filter(Boolean).join(": "));
+      say(node.lastChild, inOneLine(item.error));
     },
   );
 }

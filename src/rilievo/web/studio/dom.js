@@ -87,6 +87,10 @@ export function day(moment) {
 
 // --- messages --------------------------------------------------------------------------------------------------------
 
+/** What happened, why, what to do, where there is room for a line only. */
+export const inOneLine = ({ what, why, hint }) =>
+  `${why ? `${what}: ${why}` : what}.${hint ? ` ${hint[0].toUpperCase()}${hint.slice(1).replace(/\.$/, "")}.` : ""}`;
+
 /** What happened, why, what to do. */
 export function troubleBox(error, ...actions) {
   const what = error.what ?? error.error ?? error.message ?? String(error);

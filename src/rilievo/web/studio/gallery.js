@@ -234,5 +234,15 @@ export function showNew(root) {
       ),
     ),
   );
+  const phone = el("p.dim");
+  root.append(phone);
+  ask("/api/state").then(
+    (state) => {
+      phone.textContent = state.lan
+        ? "With a phone as camera: open the address that `rilievo serve` printed for phones."
+        : "With a phone as camera: start `rilievo serve` with --host and this machine's address in your network.";
+    },
+    () => {}, // it is a hint only
+  );
   return takesDrops(root, (found) => begin(found, title.value.trim()));
 }

@@ -1,7 +1,7 @@
 // The tab of photos: what is being sent, what arrived, how sharp it is.
 
 import { ask, house, poll } from "./api.js";
-import { bytes, confirmed, duration, el, keyed, notice, plural, say } from "./dom.js";
+import { bytes, confirmed, duration, el, inOneLine, keyed, notice, plural, say } from "./dom.js";
 import { choose } from "./files.js";
 import { addTo } from "./house.js";
 import { nameOf, paintPicture, waits } from "./photo.js";
@@ -12,7 +12,7 @@ export function showPhotos(root, page) {
   const sending = el("div");
   const grid = el("ul.photos", { "aria-label": "photos" });
   const words = el("p.dim.grow");
-  const only = el("button", {
+  const only = el("button.outlined", {
     type: "button",
     "aria-pressed": "false",
     hidden: true,
@@ -205,7 +205,7 @@ export function showPhotos(root, page) {
       () => el("li", {}, el("b"), el("span")),
       (node, item) => {
         say(node.firstChild, item.name);
-        say(node.lastChild, [item.error.what, item.error.why, item.error.hint].filter(Boolean).join(": "));
+        say(node.lastChild, inOneLine(item.error));
       },
     );
     missing.hidden = !batch.missing.length;
