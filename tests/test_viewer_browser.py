@@ -36,8 +36,8 @@ LIT = """() => {
   stage.draw();
   for (const below of stage.below()) context.drawImage(below.canvas, 0, 0, 200, 150);
   context.drawImage(stage.renderer.domElement, 0, 0, 200, 150);
-  const values = context.getImageData(0, 0, 200, 150).data, lit = [];
-  for (let i = 0; i < values.length; i += 4) if (values[i + 3] > 250) lit.push(values[i] + values[i + 1] + values[i + 2]);
+  const rgba = context.getImageData(0, 0, 200, 150).data, lit = [];
+  for (let i = 0; i < rgba.length; i += 4) if (rgba[i + 3] > 250) lit.push(rgba[i] + rgba[i + 1] + rgba[i + 2]);
   return [lit.length / 30000, lit.length ? Math.max(...lit) - Math.min(...lit) : 0];
 }"""
 
@@ -210,6 +210,35 @@ def test_a_known_length_is_measured_saved_and_exported(chromium, tmp_path):
         assert page.evaluate("rilievoViewer.tools.list.length") == 2
 
 
+def test_fingers_turn_move_and_pinch(chromium, tmp_path):
+    with viewing(chromium, house(tmp_path / "box")) as page:
+        ready(page)
+        calm(page)
+        page.set_viewport_size({"width": 390, "height": 844})
+        view = "[...rilievoViewer.stage.camera.position.toArray(), ...rilievoViewer.stage.pivot.toArray()]"
+        session = page.context.new_cdp_session(page)
+
+        def touch(kind: str, *points: tuple[float, float]) -> None:
+            told = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": told})
+
+        before = np.array(page.evaluate(view))
+        touch("touchStart", (150, 200))
+        touch("touchMove", (170, 200))
+        touch("touchMove", (220, 210))
+        touch("touchEnd")
+        turned = np.array(page.evaluate(view))
+        assert np.allclose(turned[3:], before[3:]) and np.linalg.norm(turned[:3] - before[:3]) > 0.2
+        touch("touchStart", (150, 200), (250, 200))
+        touch("touchMove", (120, 200), (280, 200))
+        touch("touchMove", (80, 200), (320, 200))
+        touch("touchEnd")
+        near = np.array(page.evaluate(view))
+        assert np.linalg.norm(near[:3] - near[3:]) < 0.7 * np.linalg.norm(turned[:3] - turned[3:])
+        page.get_by_role("tab", name="Layers").click()  # the open tab folds the sheet
+        assert page.locator("#stage").bounding_box()["height"] > 700
+
+
 def test_scale_up_and_origin_are_set_and_taken_back(chromium, tmp_path):
     root = house(tmp_path / "box", unit="unknown")
     with viewing(chromium, root) as page:
@@ -335,8 +364,9 @@ def test_a_shared_page_opens_from_disk_without_network(chromium, tmp_path, what)
     page.goto(file.as_uri())
     ready(page)
     calm(page)
-    share, spread = page.evaluate(LIT)
-    assert share > 0.01 and (spread > 200 or what != "mesh")
+    until(page, f"({LIT})()[0] > 0.01")  # Gaussians are sorted by a worker
+    if what == "mesh":
+        assert page.evaluate(LIT)[1] > 200
     shots(page, artefacts(tmp_path), f"share-{what}")
     assert not complaints, complaints
     assert not [url for url in asked if not url.startswith(("file:", "blob:", "data:"))]

@@ -20,7 +20,7 @@ void main() {
   vValue = value;
   #include <begin_vertex>
   #include <project_vertex>
-  gl_PointSize = ratio * clamp(sizeFactor * spacing * focal / max(-mvPosition.z, 1e-9), 1.4, maxSize * sizeFactor);
+  gl_PointSize = ratio * clamp(1.6 * sizeFactor * spacing * focal / max(-mvPosition.z, 1e-9), 1.4, maxSize * sizeFactor);
   #include <clipping_planes_vertex>
 }`,
   fragmentShader: `
@@ -61,7 +61,7 @@ export class CloudLayer {
   }
 
   update(entry) {
-    if (entry.bytes === this.entry.bytes && entry.count === this.entry.count) return;
+    if (entry.version === this.entry.version) return;
     for (const id of [...this.shown.keys()]) this.drop(id);
     for (const stop of this.waiting.values()) stop.abort();
     this.waiting.clear();
@@ -86,8 +86,9 @@ export class CloudLayer {
   }
 
   /** Chooses the nodes to draw. */
-  tick() {
+  tick(moving) {
     if (!this.wanted || !this.nodes.length) return false;
+    const budget = moving && this.stage.software ? 0.35 * this.budget : this.budget;
     const { camera } = this.stage, focal = this.stage.focal().fx;
     const frustum = new THREE.Frustum().setFromProjectionMatrix(
       new THREE.Matrix4().multiplyMatrices(camera.projectionMatrix, camera.matrixWorldInverse));
@@ -101,7 +102,7 @@ export class CloudLayer {
       let best = 0;
       for (let i = 1; i < heap.length; i += 1) if (heap[i][0] > heap[best][0]) best = i;
       const [, node] = heap.splice(best, 1)[0];
-      if (num + node.count > this.budget && use.length) break;
+      if (num + node.count > budget && use.length) break;
       if (!frustum.intersectsBox(node.box) && node.id !== 0) continue;
       use.push(node);
       num += node.count;
@@ -129,8 +130,11 @@ export class CloudLayer {
   /** Points of a node lie as near to each other as those of its children that are drawn too. */
   spread(id) {
     const have = this.shown.get(id), node = this.nodes[id];
-    let finest = 0;
-    for (const child of node.children) if (this.shown.get(child)?.points.visible) finest = Math.max(finest, this.spread(child));
+    let finest = 0, missing = false;
+    for (const child of node.children)
+      if (this.shown.get(child)?.points.visible) finest = Math.max(finest, this.spread(child));
+      else missing = true;
+    if (missing) finest = Math.max(finest, 0.7 * node.spacing);
     const spacing = finest || node.spacing;
     if (have) have.material.uniforms.spacing.value = spacing;
     return spacing;

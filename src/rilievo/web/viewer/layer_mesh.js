@@ -5,7 +5,7 @@ import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import * as data from "./data.js";
 import { RAMP_GLSL, logRange, ramp } from "./colors.js";
 
-const COARSE_FACES = 150_000; // what is drawn of a mesh while it moves, where the CPU draws
+const COARSE_FACES = 40_000; // what is drawn of a mesh while it moves, where the CPU draws
 const loader = new GLTFLoader();
 
 export async function readGlb(address) {
@@ -54,7 +54,7 @@ export class MeshLayer {
   }
 
   update(entry) {
-    const same = this.entry.levels.at(-1).url === entry.levels.at(-1).url && this.entry.levels.at(-1).bytes === entry.levels.at(-1).bytes;
+    const same = entry.version === this.entry.version;
     this.entry = entry;
     if (!same) {
       for (const level of this.levels) level.drop();
@@ -66,7 +66,11 @@ export class MeshLayer {
   /** Loads what is not here yet; the first level that comes is shown at once. */
   load() {
     this.wanted = true;
-    this.loading ??= this._load().finally(() => { this.loading = null; });
+    const { version } = this.entry;
+    this.loading ??= this._load().finally(() => {
+      this.loading = null;
+      if (this.wanted && version !== this.entry.version) this.load().catch(() => {});
+    });
     return this.loading;
   }
 
@@ -77,7 +81,8 @@ export class MeshLayer {
       // Coarser levels that come when a finer one is there serve moving pictures of the CPU only.
       if (this.levels.some((have) => have.faces > faces) && !this.stage.software) continue;
       try {
-        const scene = await readGlb(url);
+        const { version } = this.entry, scene = await readGlb(url);
+        if (version !== this.entry.version) return; // built anew meanwhile: `update` asks again
         this._add(url, faces, scene);
         this.error = null;
       } catch (error) {
@@ -93,7 +98,7 @@ export class MeshLayer {
       if (!node.isMesh) return;
       const own = node.material;
       own.side = THREE.DoubleSide;
-      if (own.map) own.map.anisotropy = 4;
+      if (own.map) own.map.anisotropy = this.stage.software ? 1 : 4;
       this.colored ||= Boolean(own.map || node.geometry.attributes.color);
       const shaded = new THREE.MeshLambertMaterial({ color: 0xb9b8b2, side: THREE.DoubleSide });
       shaded.flatShading = !node.geometry.attributes.normal;
@@ -187,7 +192,7 @@ export class InferredLayer {
   }
 
   update(entry) {
-    const same = entry.url === this.entry.url && entry.bytes === this.entry.bytes;
+    const same = entry.version === this.entry.version;
     this.entry = entry;
     if (same) return;
     this.group.clear();

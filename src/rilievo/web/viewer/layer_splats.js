@@ -9,7 +9,7 @@ const forced = new URLSearchParams(location.search).get("splats"); // gpu or cpu
 
 export class SplatLayer {
   constructor(stage, entry) {
-    Object.assign(this, { stage, entry, group: new THREE.Group(), error: null, pictured: false, mesh: null });
+    Object.assign(this, { stage, entry, group: new THREE.Group(), error: null, pictured: false, sorted: false, mesh: null });
     const can = stage.renderer !== null;
     this.cpu = Boolean(entry.stream) && (forced === "cpu" || !can || (stage.software && forced !== "gpu"));
     this.apart = false; // Spark draws all splats as one: of two that are compared, each is drawn by the server
@@ -28,11 +28,11 @@ export class SplatLayer {
   }
 
   get ready() {
-    return this.streamed ? this.pictured : this.mesh !== null;
+    return this.streamed ? this.pictured : this.sorted;
   }
 
   update(entry) {
-    const same = entry.bytes === this.entry.bytes && entry.count === this.entry.count;
+    const same = entry.version === this.entry.version;
     this.entry = entry;
     if (same) return;
     this.asked = "";
@@ -40,6 +40,7 @@ export class SplatLayer {
       this.mesh.removeFromParent();
       this.mesh.dispose?.();
       this.mesh = null;
+      this.sorted = false;
       if (this.wanted) this.load(true);
     }
     this.stage.invalidate();
@@ -72,7 +73,10 @@ export class SplatLayer {
 
   tick(moving) {
     if (!this.active || !this.wanted) return false;
-    if (!this.streamed) return Boolean(this.stage.spark?.sorting);
+    if (!this.streamed) {
+      if (this.mesh && this.stage.spark.activeSplats > 0) this.sorted = true; // before, nothing is seen
+      return this.mesh !== null && (!this.sorted || this.stage.spark.sorting);
+    }
     this.pump(moving);
     return false;
   }

@@ -4,8 +4,19 @@
 import * as THREE from "three";
 
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+const MOVING_SCALE = 0.6; // resolution of moving pictures where the CPU draws
 const FOV = (50 * Math.PI) / 180;
 export const BACKGROUNDS = { Dark: "#161618", Black: "#000000", Grey: "#77777a", White: "#ffffff" };
+
+/** What draws WebGL here; "none" without it. */
+function drawnBy() {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  if (!gl) return "none";
+  const told = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return name;
+}
 
 export class Stage extends EventTarget {
   constructor(box) {
@@ -17,8 +28,6 @@ export class Stage extends EventTarget {
     this.camera.matrixAutoUpdate = true;
     this.scene = new THREE.Scene();
     this.renderer = null;
-    this.software = true;
-    this.gl = "none";
     this.intrinsics = null; // of a photo; null: the usual view
     this.up = new THREE.Vector3(0, 0, 1);
     this.pivot = new THREE.Vector3();
@@ -33,14 +42,14 @@ export class Stage extends EventTarget {
     this.moved = -1e9;
     this._wanted = false;
     this._tween = null;
+    this.gl = drawnBy();
+    this.software = this.gl === "none" || SOFTWARE.test(this.gl);
+    this.coarse = 1; // resolution, where the CPU draws
     try {
+      if (this.gl === "none") throw new Error("no WebGL");
       this.renderer = new THREE.WebGLRenderer({
-        canvas: box.querySelector("#gl"), antialias: true, alpha: true, powerPreference: "high-performance",
+        canvas: box.querySelector("#gl"), antialias: !this.software, alpha: true, powerPreference: "high-performance",
       });
-      const gl = this.renderer.getContext();
-      const told = gl.getExtension("WEBGL_debug_renderer_info");
-      this.gl = String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
-      this.software = SOFTWARE.test(this.gl);
       this.renderer.localClippingEnabled = true;
       this.renderer.autoClear = false;
       this.renderer.setClearColor(0x000000, 0);
@@ -57,7 +66,7 @@ export class Stage extends EventTarget {
   }
 
   get pixelRatio() {
-    return this.software ? 1 : Math.min(window.devicePixelRatio || 1, 2);
+    return this.software ? this.coarse : Math.min(window.devicePixelRatio || 1, 2);
   }
 
   resize() {
@@ -145,6 +154,11 @@ export class Stage extends EventTarget {
 
   _frame(now) {
     this._wanted = false;
+    const coarse = this.moving ? MOVING_SCALE : 1;
+    if (this.software && this.renderer && coarse !== this.coarse) {
+      this.coarse = coarse;
+      this.renderer.setPixelRatio(coarse);
+    }
     if (this._tween) this._step(now);
     this._project();
     let again = false;

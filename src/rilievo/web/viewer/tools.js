@@ -187,6 +187,7 @@ export class Tools extends EventTarget {
         if (m.points) this.figure(context, m.kind, m.points, m.id === this.chosen, m.text);
     const now = this.pending ?? this.points;
     if (now.length) this.figure(context, this.kind ?? "path", now, true, "", !this.pending);
+    for (const label of this.labels) this.words(context, label); // over all lines
   }
 
   figure(context, kind, points, strong, text, open = false) {
@@ -227,7 +228,10 @@ export class Tools extends EventTarget {
     let y = Math.min(Math.max(anchor.y - 30, 4), this.stage.height - 28);
     const covered = () => this.labels.some((l) => x < l.x + l.w + 4 && l.x < x + w + 4 && Math.abs(y - l.y) < 25);
     for (let k = 0; k < 20 && covered(); k += 1) y += 26;
-    this.labels.push({ x, y, w });
+    this.labels.push({ x, y, w, text, strong });
+  }
+
+  words(context, { x, y, w, text, strong }) {
     context.fillStyle = "rgb(17 17 19 / 88%)";
     context.beginPath();
     context.roundRect(x, y, w, 22, 6);
