@@ -126,7 +126,10 @@ def test_first_picture_layers_and_looks(chromium, tmp_path, capsys):
         assert "px" in page.locator("#legend").inner_text()
         page.locator("[data-layer=mesh]").check()
         calm(page)
-        eye, seen = "rilievoViewer.stage.camera.position.toArray()", "rilievoViewer.layers.pick(430, 330).point.toArray()"
+        eye, seen = (
+            "rilievoViewer.stage.camera.position.toArray()",
+            "rilievoViewer.layers.pick(430, 330).point.toArray()",
+        )
         before, point = page.evaluate(eye), page.evaluate(seen)
         start = np.array(page.evaluate(SEE, point))
         page.mouse.move(*start)
