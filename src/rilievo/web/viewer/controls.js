@@ -42,7 +42,7 @@ export class Controls {
     if (!this.ours(e)) return;
     const [x, y] = this.at(e);
     this.stage.box.setPointerCapture(e.pointerId);
-    this.stage.box.focus({ preventScroll: true });
+    this.stage.box.focus({ preventScroll: true, focusVisible: false }); // no ring for a pointer
     const shifts = e.button === 1 || e.button === 2 || e.shiftKey;
     if (e.button === 1) e.preventDefault();
     this.pointers.set(e.pointerId, { x, y, x0: x, y0: y, shifts, button: e.button, still: this.pointers.size === 0 });
