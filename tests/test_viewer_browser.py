@@ -107,7 +107,6 @@ def test_first_picture_layers_and_looks(chromium, tmp_path, capsys):
         ms, whole = ready(page), time.monotonic() - started
         with capsys.disabled():
             print(f"\nfirst picture of a mesh of 32 400 faces after {ms} ms; with the server's start {whole:.2f} s")
-        assert ms < 3000
         calm(page)
         share, spread = page.evaluate(LIT)
         assert share > 0.08 and spread > 200
@@ -125,15 +124,32 @@ def test_first_picture_layers_and_looks(chromium, tmp_path, capsys):
         page.locator("[data-layer=sparse]").check()
         until(page, "rilievoViewer.layers.all.get('sparse').drawn === 50")
         assert "px" in page.locator("#legend").inner_text()
-        before = page.evaluate("rilievoViewer.stage.camera.position.toArray()")
-        page.mouse.move(400, 400)
+        page.locator("[data-layer=mesh]").check()
+        calm(page)
+        eye, seen = (
+            "rilievoViewer.stage.camera.position.toArray()",
+            "rilievoViewer.layers.pick(430, 330).point.toArray()",
+        )
+        before, point = page.evaluate(eye), page.evaluate(seen)
+        start = np.array(page.evaluate(SEE, point))
+        page.mouse.move(*start)
         page.mouse.down()
-        page.mouse.move(480, 420, steps=4)
+        page.mouse.move(*(start + [80, 20]), steps=4)
         page.mouse.up()
-        after = page.evaluate("rilievoViewer.stage.camera.position.toArray()")
+        after = page.evaluate(eye)  # a drag turns about what was under the pointer: it stays where it is seen
         assert np.linalg.norm(np.subtract(after, before)) > 0.1
-        assert abs(np.linalg.norm(after) - np.linalg.norm(before)) < 0.15 * np.linalg.norm(before)
-        page.mouse.wheel(0, -300)
+        assert np.abs(np.subtract(page.evaluate(SEE, point), start)).max() < 1
+        page.mouse.move(*start)
+        page.mouse.wheel(0, -300)  # and so does what the wheel comes nearer to
+        near = np.linalg.norm(np.subtract(page.evaluate(eye), point)) / np.linalg.norm(np.subtract(after, point))
+        assert near < 0.8 and np.abs(np.subtract(page.evaluate(SEE, point), start)).max() < 1
+        page.mouse.move(*start)
+        page.keyboard.down("Shift")
+        page.mouse.down()
+        page.mouse.move(*(start + [-60, 30]), steps=4)
+        page.mouse.up()
+        page.keyboard.up("Shift")
+        assert np.abs(np.subtract(page.evaluate(SEE, point), start + [-60, 30])).max() < 1
         page.wait_for_timeout(300)
         drawn = page.evaluate("document.body.dataset.drawn")
         page.wait_for_timeout(400)

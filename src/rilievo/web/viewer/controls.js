@@ -5,7 +5,7 @@
 import * as THREE from "three";
 
 const FLY = { KeyW: [0, 0, -1], KeyS: [0, 0, 1], KeyA: [-1, 0, 0], KeyD: [1, 0, 0], KeyQ: [0, -1, 0], KeyE: [0, 1, 0] };
-const CLICK_PX = 5;
+const CLICK_PX = 5, WHEEL_MS = 250;
 
 export class Controls {
   /** pick(x, y): the point there or null. */
@@ -14,6 +14,8 @@ export class Controls {
     this.pointers = new Map();
     this.held = new Set();
     this.flying = 0;
+    this.around = null; // what a drag turns about; null: the pivot
+    this.wheeled = { when: -1e9, x: 0, y: 0 };
     const box = stage.box;
     box.addEventListener("pointerdown", (e) => this.down(e));
     box.addEventListener("pointermove", (e) => this.moves(e));
@@ -40,7 +42,7 @@ export class Controls {
     if (!this.ours(e)) return;
     const [x, y] = this.at(e);
     this.stage.box.setPointerCapture(e.pointerId);
-    this.stage.box.focus({ preventScroll: true });
+    this.stage.box.focus({ preventScroll: true, focusVisible: false }); // no ring for a pointer
     const shifts = e.button === 1 || e.button === 2 || e.shiftKey;
     if (e.button === 1) e.preventDefault();
     this.pointers.set(e.pointerId, { x, y, x0: x, y0: y, shifts, button: e.button, still: this.pointers.size === 0 });
@@ -54,6 +56,7 @@ export class Controls {
     const [x, y] = this.at(e), dx = x - p.x, dy = y - p.y;
     if (!dx && !dy) return;
     if (p.still && Math.hypot(x - p.x0, y - p.y0) < CLICK_PX) return;
+    if (p.still && !this.dragging) this.around = this.grab(p.x0, p.y0);
     p.still = false;
     if (this.dragging) {
       this.dragging(x, y);
@@ -75,7 +78,17 @@ export class Controls {
     if (!p) return;
     this.pointers.delete(e.pointerId);
     this.dragging = null;
+    if (!this.pointers.size) this.around = null;
     if (ended && p.still && p.button === 0 && !this.pointers.size) this.click?.(p.x0, p.y0, e);
+  }
+
+  /** The point at a place of the stage, or null. The pivot comes to its depth: there the model moves with the hand. */
+  grab(x, y) {
+    const { camera, pivot } = this.stage, point = this.pick(x, y);
+    if (!point) return null;
+    const ahead = new THREE.Vector3(0, 0, -1).applyQuaternion(camera.quaternion);
+    pivot.copy(camera.position).addScaledVector(ahead, point.clone().sub(camera.position).dot(ahead));
+    return point;
   }
 
   double(e) {
@@ -98,7 +111,10 @@ export class Controls {
     e.preventDefault();
     const px = e.deltaY * (e.deltaMode === 1 ? 30 : e.deltaMode === 2 ? 400 : 1);
     const factor = Math.exp(Math.min(Math.max(px, -400), 400) * (e.ctrlKey ? 0.008 : 0.0015));
-    this.dolly(factor, this.at(e));
+    const [x, y] = this.at(e), last = this.wheeled, when = performance.now();
+    if (when - last.when > WHEEL_MS || Math.hypot(x - last.x, y - last.y) > CLICK_PX) this.grab(x, y);
+    this.wheeled = { when, x, y };
+    this.dolly(factor, [x, y]);
   }
 
   orbit(dx, dy) {
@@ -109,7 +125,9 @@ export class Controls {
     const wanted = Math.min(Math.max(tilt - dy * k, 0.001), Math.PI - 0.001);
     const turn = new THREE.Quaternion().setFromAxisAngle(up, -dx * k);
     turn.multiply(new THREE.Quaternion().setFromAxisAngle(right, wanted - tilt));
-    camera.position.sub(pivot).applyQuaternion(turn).add(pivot);
+    const around = this.around ?? pivot;
+    camera.position.sub(around).applyQuaternion(turn).add(around);
+    if (this.around) pivot.sub(around).applyQuaternion(turn).add(around);
     camera.quaternion.premultiply(turn).normalize();
     this.level();
     this.stage.move();

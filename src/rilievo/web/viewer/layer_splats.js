@@ -74,7 +74,7 @@ export class SplatLayer {
   tick(moving) {
     if (!this.active || !this.wanted) return false;
     if (!this.streamed) {
-      if (this.mesh && this.stage.spark.activeSplats > 0) this.sorted = true; // before, nothing is seen
+      if (this.mesh && this.stage.spark.display.numSplats > 0) this.sorted = true; // before, nothing is seen
       return this.mesh !== null && (!this.sorted || this.stage.spark.sorting);
     }
     this.pump(moving);

@@ -40,17 +40,19 @@ export function photosPanel(viewer, root) {
   });
 }
 
+/** A length of the report, in the unit that is shown. */
+const length = (v, _, viewer) => `${short(v * (viewer.scene.saved.scale ?? 1))} ${viewer.unit}`;
 const FACTS = [
   ["photos_placed", "Photos placed", (v, f) => `${v} of ${f.photos_total ?? v}`], ["reprojection_error_px", "Reprojection error", (v) => `${v.toFixed(2)} px`],
-  ["sparse_points", "Sparse points", count], ["points", "Dense points", count], ["triangles", "Triangles", count], ["sigma_median", "Uncertainty (1 σ, median)", short],
-  ["gsd", "Size of a pixel on the model", short], ["holes", "Holes", String], ["inferred_share", "Not measured", (v) => `${(100 * v).toFixed(1)} %`],
+  ["sparse_points", "Sparse points", count], ["points", "Dense points", count], ["triangles", "Triangles", count], ["sigma_median", "Uncertainty (1 σ, median)", length],
+  ["gsd", "Size of a pixel on the model", length], ["holes", "Holes", String], ["inferred_share", "Not measured", (v) => `${(100 * v).toFixed(1)} %`],
   ["quality", "Quality", String], ["seconds", "Made in", (v) => `${Math.round(v)} s`],
 ];
 
 export function aboutPanel(viewer, root) {
   const fill = () => {
     const { scene, stage } = viewer, facts = scene.facts ?? {};
-    const rows = FACTS.filter(([key]) => facts[key] !== null && facts[key] !== undefined).map(([key, name, say]) => [name, say(facts[key], facts)]);
+    const rows = FACTS.filter(([key]) => facts[key] !== null && facts[key] !== undefined).map(([key, name, say]) => [name, say(facts[key], facts, viewer)]);
     rows.push(["Unit", viewer.unit]);
     for (const layer of scene.layers) if (layer.bytes) rows.push([layer.name, bytes(layer.bytes)]);
     root.replaceChildren(el("h2", {}, scene.title), facts.verdict ? el("p.verdict", {}, facts.verdict) : "",
