@@ -32,7 +32,7 @@ _PARTS: dict[str, tuple[type, int]] = {  # dtype and number of axes
 
 def write_field(path: str | os.PathLike[str], field: Field) -> None:
     """Writes a field, whole or not at all; same field, same bytes. Raises ResourceError (disk full, no permission)."""
-    held = {f.name: np.asarray(getattr(field, f.name), _PARTS[f.name][0]) for f in fields(field)}
+    held: dict[str, Any] = {f.name: np.asarray(getattr(field, f.name), _PARTS[f.name][0]) for f in fields(field)}
     with replacing(path) as file:
         np.savez(file, format=np.array(FORMAT), **held)
 

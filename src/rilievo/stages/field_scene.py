@@ -202,16 +202,16 @@ def open_cells(
         width = (4.0 if region.unbounded else 2.0) / step * r * r  # a cell grows by the contraction
         reach = (np.sqrt(3) / 2 * width * region.radius).astype(np.float32)
         world = (points * region.radius + region.center).astype(np.float32)
-        good, seen = np.ones(len(at), bool), np.zeros(len(at), np.int32)
+        good, times = np.ones(len(at), bool), np.zeros(len(at), np.int32)
         for view, silhouette, front in zip(views, silhouettes, ends):
             left = np.flatnonzero(good)
             # What only the rim of photos may show would never be ruled out; around an object it is nothing.
             strict = step == size and not region.unbounded
             empty, shown = _rules_out(view, silhouette, front, world[left], reach[left], strict)
             good[left] = ~empty
-            seen[left] += shown
+            times[left] += shown
         keep = np.zeros(step**3, bool)
-        keep[at[good & (seen >= least)]] = True
+        keep[at[good & (times >= least)]] = True
         keep = keep.reshape(step, step, step)
         if step == size or not keep.any():
             break
