@@ -115,7 +115,7 @@ def test_a_task_in_one_go_and_its_failure(node, photos):
     task.remove()
 
 
-def test_what_cannot_be_is_told(node, studio, tmp_path):
+def test_what_cannot_be_is_told(node, studio, photos, tmp_path):
     text = tmp_path / "a.jpg"
     text.write_text("no photo")
     with pytest.raises(NodeResponseError, match="content is text"):
@@ -127,6 +127,15 @@ def test_what_cannot_be_is_told(node, studio, tmp_path):
     ask = studio.client.post
     assert "no photos" in ask("/task/new/commit/" + ask("/task/new/init").json()["uuid"]).json()["error"]
     assert "not found" in ask("/task/new/commit/x").json()["error"]
+    control = tmp_path / "gcp_list.txt"
+    control.write_text("EPSG:32633\n")
+    with pytest.raises(NodeResponseError, match="Ground control"):
+        node.create_task([*photos, str(control)], max_retries=0)
+    groups = tmp_path / "image_groups.txt"
+    groups.write_text("a.jpg 1\n")
+    task = node.create_task([*photos[:1], str(groups)], {"quality": "draft"})
+    assert task.output()[0] == "left out: 'image_groups.txt' (this node does not use such files)"
+    task.remove()
     assert "JSON" in ask("/task/new/init", data={"options": "{"}).json()["error"]
     assert "zipurl" in ask("/task/new", data={"zipurl": "http://example.org/a.zip"}).json()["error"]
     uuid = "0b5c9d3e-1c53-4d0c-8a54-1a0b5f6c1a2b"

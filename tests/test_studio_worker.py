@@ -20,7 +20,7 @@ def test_model_splats_and_field_in_one_job(tmp_path, monkeypatch):
     out = io.StringIO()
     job = {
         "makes": ["splats", "field"], "quality": "draft", "options": {"seed": 3, "max_faces": 3000}, "threads": 2,
-        "memory_mb": 4000.0, "photos": str(tmp_path / "photos"), "house": str(tmp_path / "model"),
+        "memory_mb": 4000.0, "photos": [str(tmp_path / "photos")], "masks": None, "title": "Urn", "house": str(tmp_path / "model"),
         "depth": str(tmp_path / "depth"),
     }  # fmt: skip
     facts = worker.make(job, worker.Lines(out))
@@ -44,6 +44,6 @@ def test_model_splats_and_field_in_one_job(tmp_path, monkeypatch):
 
 def test_depth_wants_a_photo_of_the_house(tmp_path):
     small_photos(tmp_path / "photos", 1)
-    job = {"options": {"photo": "other.jpg"}, "quality": "draft", "threads": 1, "photos": str(tmp_path / "photos")}
+    job = {"options": {"photo": "other.jpg"}, "quality": "draft", "threads": 1, "photos": [str(tmp_path / "photos")]}
     with pytest.raises(InputError, match="no photo to make depth of"):
         worker.make_depth(job, worker.Lines(io.StringIO()))

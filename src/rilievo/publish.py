@@ -32,7 +32,7 @@ def publish(chain: Chain, found: Gathered, features: Mapping[str, str], settings
     content = project.read()
     names = content["names"]
     rejected = [(r.name, r.reason) for r in found.rejected]
-    shown = content_id(__version__, names, settings, rejected, content["accounts"])
+    shown = content_id(__version__, names, settings, rejected, content["accounts"], content.get("title"))
     if content.get("published") == shown and (folder / "report.html").is_file():
         return
     chain.progress("export", 0, 1)
@@ -94,7 +94,8 @@ def write_report(
     folder = project.root / "export"
     pictures = take_pictures(scene, mesh, lambda name, size: found.load_view(scene, name, size).pixels)
     thumbnails = {name: report_page.to_jpeg(pixels, 75) for name, pixels in small.items()}
-    page = report_page.render_page(facts, scene, pictures, thumbnails, project.root.resolve().name)
+    title = project.read().get("title") or project.root.resolve().name
+    page = report_page.render_page(facts, scene, pictures, thumbnails, title)
     _replace(folder / "report.html", page)
     _replace(folder / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
 

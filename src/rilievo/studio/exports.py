@@ -24,10 +24,11 @@ _WEB = {
 TEXTURED = ("model.obj", "model.mtl", "model.jpg", "model.png", "model.glb")
 
 
-def export_files(house: Path) -> dict[str, Path]:
-    """Name -> file of all that was made of a house: the exports of its project, then depth/... of one photo."""
+def export_files(made: tuple[Path, Path]) -> dict[str, Path]:
+    """Name -> file of all that was made of a house (`Houses.made`): the exports of its project, then depth/... of one
+    photo."""
     found: dict[str, Path] = {}
-    for root, prefix in ((house / "model" / "export", ""), (house / "depth", "depth/")):
+    for root, prefix in ((made[0] / "export", ""), (made[1], "depth/")):
         for folder, folders, names in os.walk(root, followlinks=False):
             folders[:] = sorted(f for f in folders if f != "view" or Path(folder) != root)  # what the viewer keeps
             for name in sorted(names):
@@ -37,27 +38,27 @@ def export_files(house: Path) -> dict[str, Path]:
     return found
 
 
-def listed(house_id: str, house: Path) -> list[dict[str, Any]]:
+def listed(house_id: str, made: tuple[Path, Path]) -> list[dict[str, Any]]:
     """Documents of the files."""
     rows = []
-    for name, path in export_files(house).items():
+    for name, path in export_files(made).items():
         kind = "splats" if "splats" in name else KINDS.get(path.suffix.lower(), "file")
         url = f"/api/houses/{house_id}/exports/{quote(name)}"
         rows.append({"name": name, "bytes": path.stat().st_size, "kind": kind, "url": url})
     return rows
 
 
-def export_file(house: Path, name: str) -> tuple[Path, str]:
+def export_file(made: tuple[Path, Path], name: str) -> tuple[Path, str]:
     """A file and its media type. Only names that `export_files` lists are known. Raises Problem (404)."""
-    path = export_files(house).get(name)
+    path = export_files(made).get(name)
     if path is None:
         raise gone("file")
     return path, _WEB.get(path.suffix.lower(), "application/octet-stream")
 
 
-def textured(house: Path) -> dict[str, Path]:
+def textured(made: tuple[Path, Path]) -> dict[str, Path]:
     """The files of the textured model. Raises Problem (404) when there is none."""
-    files = {n: p for n, p in export_files(house).items() if n in TEXTURED}
+    files = {n: p for n, p in export_files(made).items() if n in TEXTURED}
     if not files:
         raise Problem(404, "There is no textured model", "none was made of these photos", "make the model first")
     return files

@@ -52,7 +52,12 @@ class Inspector:
                 continue
             folder = self.houses.folder(house_id)
             told = self._ask(
-                {"path": str(folder / "photos" / name), "name": name, "thumb": str(folder / "thumbs" / f"{name}.jpg")}
+                {
+                    "path": row["facts"].get("source") or str(folder / "photos" / name),
+                    "name": row["given"] if "source" in row["facts"] else name,
+                    "pts": row["facts"].get("frame"),
+                    "thumb": str(folder / "thumbs" / f"{name}.jpg"),
+                }
             )
             if self._closed:
                 return
@@ -68,7 +73,7 @@ class Inspector:
             )
         self._end_child()
 
-    def _ask(self, asked: dict[str, str]) -> dict[str, Any]:
+    def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self._child is None:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "rilievo.studio.looks"],

@@ -266,13 +266,17 @@ class Jobs:
         return "failed", error or _ended(code, log)
 
     def _start(self, row: dict[str, Any], folder: Path) -> subprocess.Popen[str]:
+        model, depth = self.houses.made(row["house_id"])
+        photos, masks = self.houses.inputs(row["house_id"])
         job = {
+            "title": self.houses.row(row["house_id"])["title"],
             "makes": row["makes"],
             "quality": row["quality"],
             "options": row["options"],
-            "photos": str(folder / "photos"),
-            "house": str(folder / "model"),
-            "depth": str(folder / "depth"),
+            "photos": photos,
+            "masks": masks,
+            "house": str(model),
+            "depth": str(depth),
             "threads": self.threads,
             "memory_mb": self.memory_mb or 0.75 * psutil.virtual_memory().available / 2**20,
         }

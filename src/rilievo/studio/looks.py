@@ -72,9 +72,9 @@ def _video_header(path: Path, name: str) -> dict[str, Any]:
     return {"kind": "video", "width": width, "height": height, "seconds": round(seconds, 1), "warnings": []}
 
 
-def look_closely(path: Path, name: str, thumb: Path) -> dict[str, Any]:
-    """Sharpness (sigma of the blur, px) and warnings; writes the small picture. Raises RilievoError when the file
-    cannot be decoded."""
+def look_closely(path: Path, name: str, thumb: Path, pts: int | None = None) -> dict[str, Any]:
+    """Sharpness (sigma of the blur, px) and warnings; writes the small picture. pts: time of a frame, where the photo
+    is one of a video. Raises RilievoError when the file cannot be decoded."""
     import cv2
     import numpy as np
 
@@ -86,7 +86,9 @@ def look_closely(path: Path, name: str, thumb: Path) -> dict[str, Any]:
     suffix = Path(name).suffix.lower()
     warnings: list[str] = []
     facts: dict[str, Any] = {}
-    if suffix in VIDEO_SUFFIXES:
+    if pts is not None:
+        pixels = load_frame(Source(name, path, pts=pts))
+    elif suffix in VIDEO_SUFFIXES:
         pixels = load_frame(_first_frame(path, name))
     else:
         _, opened = open_whole(Source(name, path))
@@ -141,7 +143,7 @@ def bound_memory() -> None:
 
 
 def main() -> int:
-    """The child: {path, name, thumb} a line; answers {facts} or {why}."""
+    """The child: {path, name, thumb, pts} a line; answers {facts} or {why}."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -151,7 +153,7 @@ def main() -> int:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            told = {"facts": look_closely(Path(asked["path"]), asked["name"], Path(asked["thumb"]))}
+            told = {"facts": look_closely(Path(asked["path"]), asked["name"], Path(asked["thumb"]), asked.get("pts"))}
         except RilievoError as error:
             told = {"why": error.why or error.what}
         except MemoryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -18,6 +19,7 @@ from rilievo.studio.parts import Studio
 from rilievo.studio.problems import Problem
 
 CODES = {"queued": 10, "running": 20, "failed": 30, "done": 40, "cancelled": 50}
+TEXTS = (".txt", ".geojson", ".csv")
 ASSETS = ("all.zip", "textured_model.zip", "orthophoto.tif")
 # name, type, default, domain, help
 OPTIONS = (
@@ -127,7 +129,8 @@ class Tasks:
         return row
 
     def add(self, task_id: str, files: list[tuple[str, Path]]) -> None:
-        """Photos, videos or zips of them, and text files (ground control and the like, kept but not used)."""
+        """Photos, videos or zips of them. Of other engines' text files, those that would change the result unseen
+        (ground control) are refused; others are left out, which the output says. Raises Problem."""
         uploads = self.studio.uploads
         self.open_row(task_id)
         if not files:
@@ -135,8 +138,8 @@ class Tasks:
         for given, path in files:
             given = given.replace("\\", "/").rsplit("/", 1)[-1]
             size = path.stat().st_size
-            if Path(given).suffix.lower() in (".txt", ".geojson", ".csv"):
-                path.unlink()
+            if Path(given).suffix.lower() in TEXTS:
+                self._leave_out(task_id, given)
                 continue
             uploads.check_size(given, size)
             uploads.check_count(task_id, 1)
@@ -144,6 +147,17 @@ class Tasks:
                 uploads.adopt_zip(task_id, given, path)
             else:
                 uploads.adopt(task_id, given, path)
+
+    def _leave_out(self, task_id: str, given: str) -> None:
+        if "gcp" in given.lower() or "control" in given.lower():
+            raise Problem(
+                415,
+                "Ground control cannot be used by this node",
+                f"{given[:80]} would be ignored, and the model would look controlled without being so",
+                "leave the file out; the model is then placed by the GPS of the photos, where they have it",
+            )
+        with (self.studio.houses.folder(task_id) / "notes.log").open("a", encoding="utf-8") as notes:
+            notes.write(f"left out: {given[:80]!r} (this node does not use such files)\n")
 
     def commit(self, task_id: str) -> None:
         """Queues the task. Raises Problem when it has no photos."""
@@ -185,12 +199,13 @@ class Tasks:
     def output(self, task_id: str, line: int) -> list[str]:
         """Lines of the log from `line` on; negative: the last ones."""
         self.job(task_id)
-        file = self.studio.houses.folder(task_id) / "job.log"
-        try:
-            with file.open(encoding="utf-8", errors="replace") as lines:
-                kept = deque((text.rstrip("\n") for text in lines), maxlen=20_000)
-        except OSError:
-            return []
+        kept: deque[str] = deque(maxlen=20_000)
+        for name in ("notes.log", "job.log"):
+            with (
+                contextlib.suppress(OSError),
+                (self.studio.houses.folder(task_id) / name).open(encoding="utf-8", errors="replace") as lines,
+            ):
+                kept.extend(text.rstrip("\n") for text in lines)
         return list(kept)[line:]
 
     def restart(self, task_id: str, options: str | None) -> None:
@@ -207,16 +222,16 @@ class Tasks:
     def asset(self, task_id: str, name: str) -> dict[str, Path] | Path:
         """Files of a zip, or one file. Raises Problem for what was not made."""
         job = self.job(task_id)
-        house = self.studio.houses.folder(task_id)
+        made = self.studio.houses.made(task_id)
         if job["status"] != "done":
             raise Problem(
                 409, f"There is no {name[:60]} yet", f"the task is {job['status']}", "wait until it is completed"
             )
-        files = export_files(house)
+        files = export_files(made)
         if name == "all.zip":
             return files
         if name == "textured_model.zip":
-            return textured(house)
+            return textured(made)
         found = files.get(name) or next((p for n, p in files.items() if n.rsplit("/", 1)[-1] == name), None)
         if found is None:
             why = "none was made of these photos" if name in ASSETS else f"the assets are {', '.join(ASSETS)}"

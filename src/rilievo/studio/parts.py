@@ -51,7 +51,14 @@ class Studio:
         uploads = Uploads(houses, inspector)
         uploads.sweep()
         jobs = Jobs(houses, threads=threads or num_cores(), memory_mb=memory_mb)
-        return cls(root, limits, store, houses, inspector, uploads, jobs)
+        studio = cls(root, limits, store, houses, inspector, uploads, jobs)
+        studio.adopt()
+        return studio
+
+    def adopt(self) -> None:
+        """Projects that `rilievo build` wrote into the folder become houses."""
+        for house_id, name in self.houses.adopt():
+            self.inspector.add(house_id, name)
 
     def delete_house(self, house_id: str) -> None:
         """Ends what is made of it, then deletes it. Raises Problem (404)."""

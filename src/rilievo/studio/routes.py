@@ -48,6 +48,7 @@ def state(studio: Served) -> dict[str, Any]:
 @router.get("/houses", tags=["houses"])
 def list_houses(studio: Served) -> list[dict[str, Any]]:
     """All houses, the newest first."""
+    studio.adopt()
     return studio.houses.list()
 
 
@@ -165,14 +166,14 @@ def predict_job(house_id: Id, asked: PredictAsked, studio: Served) -> dict[str, 
 def list_exports(house_id: Id, studio: Served) -> list[dict[str, Any]]:
     """Files that were made."""
     studio.houses.row(house_id)
-    return listed(house_id, studio.houses.folder(house_id))
+    return listed(house_id, studio.houses.made(house_id))
 
 
 @router.get("/houses/{house_id}/exports/{name:path}", tags=["exports"], response_class=FileResponse)
 def get_export(house_id: Id, name: str, studio: Served) -> Response:
     """One file, or a range of it."""
     studio.houses.row(house_id)
-    file, kind = export_file(studio.houses.folder(house_id), name)
+    file, kind = export_file(studio.houses.made(house_id), name)
     return FileResponse(file, media_type=kind, filename=file.name)
 
 
@@ -180,7 +181,7 @@ def get_export(house_id: Id, name: str, studio: Served) -> Response:
 def get_all(house_id: Id, studio: Served) -> Response:
     """All files in one zip, written while it is sent."""
     row = studio.houses.row(house_id)
-    files = export_files(studio.houses.folder(house_id))
+    files = export_files(studio.houses.made(house_id))
     if not files:
         raise Problem(404, "There are no files yet", "nothing has been made of this house", "make something first")
     return zip_answer(files, row["title"] or "house")
@@ -197,8 +198,8 @@ def zip_answer(files: dict[str, FilePath], title: str) -> Response:
 def get_report(house_id: Id, studio: Served) -> Response:
     """The report as a page without scripts."""
     studio.houses.row(house_id)
-    folder = studio.houses.folder(house_id)
-    for file in (folder / "model" / "export" / "report.html", folder / "depth" / "report.html"):
+    model, depth = studio.houses.made(house_id)
+    for file in (model / "export" / "report.html", depth / "report.html"):
         if file.is_file():
             return FileResponse(file, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
     raise gone("report")
@@ -229,7 +230,7 @@ def view_post(house_id: Id, place: str, body: dict[str, Any], request: Request, 
 def _view(studio: Served, house_id: str, place: str, query: dict[str, str], body: Any) -> Response:
     row = studio.houses.row(house_id)
     query.pop("token", None)
-    answer = studio.viewing.answer(house_id, studio.houses.folder(house_id), row["title"], place, query, body)
+    answer = studio.viewing.answer(house_id, studio.houses.made(house_id), row["title"], place, query, body)
     headers = dict(answer.headers or {})
     if answer.status == 204:
         return Response(status_code=204, headers=headers)

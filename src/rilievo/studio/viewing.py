@@ -26,21 +26,23 @@ class Viewing:
         self._scenes: OrderedDict[str, tuple[Path, ViewScene]] = OrderedDict()
         self._opening: dict[str, threading.Lock] = {}
 
-    def answer(self, house_id: str, house: Path, title: str, place: str, query: dict[str, str], body: Any) -> Answer:
-        """What the viewer's page of a house asks for. Raises Problem for what is refused."""
+    def answer(
+        self, house_id: str, made: tuple[Path, Path], title: str, place: str, query: dict[str, str], body: Any
+    ) -> Answer:
+        """What the viewer's page of a house (made: `Houses.made`) asks for. Raises Problem for what is refused."""
         from rilievo.live_server import Refused
 
         try:
-            with self._scene(house_id, house, title) as scene:
+            with self._scene(house_id, made, title) as scene:
                 return scene.answer(place, query, body)
         except Refused as refused:
             raise Problem(refused.status, "The viewer cannot show that", refused.reason, "") from refused
 
     @contextmanager
-    def _scene(self, house_id: str, house: Path, title: str) -> Iterator[ViewScene]:
+    def _scene(self, house_id: str, made: tuple[Path, Path], title: str) -> Iterator[ViewScene]:
         from rilievo.view.scene import ViewScene
 
-        source = _source(house)
+        source = _source(*made)
         with self._lock:
             opening = self._opening.setdefault(house_id, threading.Lock())
         with opening:
@@ -72,7 +74,7 @@ class Viewing:
             scene.close()
 
 
-def _source(house: Path) -> Path:
+def _source(model: Path, depth: Path) -> Path:
     """The project; of a house with nothing but the depth of one photo, its surface."""
-    relief = house / "depth" / "relief.glb"
-    return relief if relief.is_file() and not (house / "model" / "project.json").is_file() else house / "model"
+    relief = depth / "relief.glb"
+    return relief if relief.is_file() and not (model / "project.json").is_file() else model

@@ -85,10 +85,13 @@ def make(job: dict[str, Any], lines: Lines) -> dict[str, Any]:
     if {"model", "splats", "field"} & set(makes):
         from rilievo.pipelines import photos_to_mesh
         from rilievo.plan import BuildSettings
+        from rilievo.project import Project
 
         known = {k: v for k, v in job["options"].items() if k in BUILD_OPTIONS}
         settings = BuildSettings(quality=job["quality"], **known)
-        photos_to_mesh([Path(job["photos"])], house, settings=settings, run=run)
+        Project(house).update(title=job["title"] or None)
+        masks = Path(job["masks"]) if job["masks"] else None
+        photos_to_mesh([Path(p) for p in job["photos"]], house, masks=masks, settings=settings, run=run)
         facts["model"] = True
     if "splats" in makes:
         from rilievo.pipelines_splats import photos_to_splats
@@ -117,7 +120,7 @@ def make_depth(job: dict[str, Any], lines: Lines) -> bool:
     from rilievo.pipelines_photo import PhotoRun, PhotoSettings, photo_to_mesh
 
     kernels.set_num_threads(job["threads"])
-    photos = [s for s in find_photos([Path(job["photos"])]) if not s.is_video]
+    photos = [s for s in find_photos([Path(p) for p in job["photos"]]) if not s.is_video]
     wanted = job["options"].get("photo")
     chosen = next((s for s in photos if wanted in (None, s.name)), None)
     if chosen is None:
