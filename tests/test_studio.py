@@ -221,9 +221,7 @@ def test_photos_become_a_model_that_can_be_looked_at_and_downloaded(studio, phot
     assert told[-1]["status"] == "done" and told[-1]["progress"] == 1
     marks = [t["progress"] for t in told]
     assert marks == sorted(marks) and len(set(marks)) > 10
-    made = {
-        s["name"] for s in told[-1]["stages"] if s["done"] == s["total"] > 0
-    }  # a quick stage comes between two looks
+    made = {s["name"] for s in told[-1]["stages"] if s["done"] == s["total"] > 0}
     assert made >= {"keypoints", "cameras", "depth", "cloud", "texture"}
     done = studio.get(f"/api/houses/{house}")
     assert done["status"] == "done" and done["seconds"] > 1 and done["size_bytes"] > 10**6
