@@ -20,7 +20,8 @@ def test_model_splats_and_field_in_one_job(tmp_path, monkeypatch):
     out = io.StringIO()
     job = {
         "makes": ["splats", "field"], "quality": "draft", "options": {"seed": 3, "max_faces": 3000}, "threads": 2,
-        "memory_mb": 4000.0, "photos": [str(tmp_path / "photos")], "masks": None, "title": "Urn", "house": str(tmp_path / "model"),
+        "memory_mb": 4000.0, "photos": [str(tmp_path / "photos")], "masks": None, "title": "Urn",
+        "house": str(tmp_path / "model"),
         "depth": str(tmp_path / "depth"),
     }  # fmt: skip
     facts = worker.make(job, worker.Lines(out))
