@@ -41,7 +41,15 @@ def test_splats_are_drawn_for_the_camera(plain):
         pixels = np.asarray(image)
     assert pixels.shape == (48, 64, 3)
     assert pixels[24, 32].max() < 200 and pixels[0, 0].min() > 240  # grey in the middle, white around
-    for bad in ({"w": "99999"}, {"m": "1,2"}, {"fx": "nan"}, {"layer": "mesh"}):
+    with Image.open(io.BytesIO(get(scene, "frame", **frame_query(scene, bg="ff0000", planes="0,0,1,9")))) as image:
+        red = np.asarray(image).astype(int)
+    assert red[0, 0, 0] > 240 and red[0, 0, 1] < 15 and abs(red[24, 32] - pixels[24, 32]).max() < 40
+    with Image.open(io.BytesIO(get(scene, "frame", **frame_query(scene, planes="1,0,0,0;0,0,-1,0")))) as image:
+        assert np.asarray(image).min() > 240  # all Gaussians lie above z = 0
+    for bad in (
+        {"w": "99999"}, {"m": "1,2"}, {"fx": "nan"}, {"layer": "mesh"}, {"bg": "red"}, {"bg": "0" * 7},
+        {"planes": "1,2,3"}, {"planes": "nan,0,0,1"}, {"planes": "1,0,0,inf"}, {"planes": "1,0,0,0;" * 17},
+    ):  # fmt: skip
         with pytest.raises(Refused):
             scene.answer("frame", frame_query(scene, **bad), None)
 

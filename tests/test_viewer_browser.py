@@ -20,7 +20,7 @@ from rilievo.cli import main
 from rilievo.io import models
 from rilievo.live_server import LocalServer
 from rilievo.view.scene import ViewScene
-from view_scenes import SIGMA, box, house, textured_sphere
+from view_scenes import SIGMA, box, hill, house, textured_sphere
 
 TOP = 0.25  # of the box of 2 x 1 x 0.5
 # The place of a point of the scene in the window, as fractions of a px.
@@ -41,6 +41,17 @@ LIT = """() => {
   return [lit.length / 30000, lit.length ? Math.max(...lit) - Math.min(...lit) : 0];
 }"""
 
+# Share of the picture that is neither transparent nor background.
+GREY = """const { stage } = rilievoViewer, out = document.createElement("canvas"), context = out.getContext("2d");
+  [out.width, out.height] = [200, 150];
+  stage.draw();
+  for (const below of stage.below()) context.drawImage(below.canvas, 0, 0, 200, 150);
+  context.drawImage(stage.renderer.domElement, 0, 0, 200, 150);
+  const rgba = context.getImageData(0, 0, 200, 150).data;
+  let lit = 0;
+  for (let i = 0; i < rgba.length; i += 4) lit += (rgba[i + 3] * (rgba[i] + rgba[i + 1] + rgba[i + 2])) / 765 > 60;
+  return lit / 30000;"""
+
 NO_WEBGL = """const get = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
   return /webgl/.test(kind) ? null : get.call(this, kind, ...rest);
@@ -54,7 +65,9 @@ def chromium() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def viewing(chromium, *paths: Path, allow: str = "^$", before: str = "", growing: bool = False) -> Iterator[Any]:  # type: ignore[no-untyped-def]
+def viewing(  # type: ignore[no-untyped-def]
+    chromium, *paths: Path, allow: str = "^$", before: str = "", growing: bool = False, query: str = ""
+) -> Iterator[Any]:
     """A page of the viewer; fails when the page complains. before: script that runs before those of the page."""
     executable()
     with ViewScene(paths, growing=growing) as scene:
@@ -65,7 +78,7 @@ def viewing(chromium, *paths: Path, allow: str = "^$", before: str = "", growing
         complaints = Complaints(page, allow)
         page.add_init_script(before)
         try:
-            page.goto(server.url)
+            page.goto(server.url + query)
             page.rilievo_server = server
             yield page
             assert not complaints, complaints
@@ -213,6 +226,54 @@ def test_a_known_length_is_measured_saved_and_exported(chromium, tmp_path):
         assert page.evaluate("rilievoViewer.tools.list.length") == 2
 
 
+def test_path_height_angle_and_volume_and_their_export(chromium, tmp_path):
+    """On a cone of radius 1 and height 1, seen from above: clicks are known places."""
+    root = house(tmp_path / "hill", mesh=hill(120))
+    with viewing(chromium, root) as page:
+        ready(page)
+        calm(page)
+        page.get_by_role("button", name="Top", exact=True).click()
+        calm(page)
+        page.mouse.move(480, 400)
+        page.mouse.wheel(0, 900)  # the sheet is larger than what the cameras look at
+        calm(page)
+        page.get_by_role("tab", name="Measure").click()
+
+        def use(tool: str, *points: tuple[float, float, float], ends: str = "") -> dict[str, Any]:
+            number = page.evaluate("rilievoViewer.tools.list.length")
+            if page.locator(f"[data-tool={tool}]").get_attribute("aria-pressed") != "true":
+                page.locator(f"[data-tool={tool}]").click()
+            click(page, *points)
+            if ends:
+                page.keyboard.press(ends)
+            until(page, f"rilievoViewer.tools.list.length === {number + 1} && !rilievoViewer.tools.busy")
+            return page.evaluate("rilievoViewer.tools.list.at(-1)")
+
+        side = [(-1.5, -1.5, 0), (1.5, -1.5, 0), (1.5, 1.5, 0), (-1.5, 1.5, 0)]
+        path = use("path", *side, ends="Enter")
+        assert path["value"] == pytest.approx(9, rel=0.01) and path["unit"] == "m"
+        height = use("height", (1.5, 0, 0), (0.5, 0, 0.5))
+        assert height["value"] == pytest.approx(0.5, abs=0.01)
+        angle = use("angle", (1.5, 0, 0), (1.5, 1.5, 0), (0, 1.5, 0))
+        assert angle["value"] == pytest.approx(90, abs=0.5) and "°" in angle["text"]
+        volume = use("volume", *side, ends="Enter")
+        assert volume["value"] == pytest.approx(np.pi / 3, rel=0.01)
+        assert all("±" in m["text"] for m in (path, height, angle, volume))
+        # A point too many is taken back; what is half done is left by Escape.
+        page.locator("[data-tool=path]").click()
+        click(page, *side[:3])
+        page.keyboard.press("Backspace")
+        assert page.evaluate("rilievoViewer.tools.points.length") == 2
+        page.keyboard.press("Escape")
+        assert page.evaluate("rilievoViewer.tools.points.length") == 0
+        shots(page, artefacts(tmp_path), "viewer-tools")
+        with page.expect_download() as got:
+            page.get_by_role("link", name="JSON").click()
+        told = json.loads(Path(got.value.path()).read_text("utf-8"))
+        assert [m["kind"] for m in told["measures"]] == ["path", "height", "angle", "volume"]
+        assert told["measures"][3]["value"] == volume["value"] and told["measures"][3]["sigma"] > 0
+
+
 def test_fingers_turn_move_and_pinch(chromium, tmp_path):
     with viewing(chromium, house(tmp_path / "box")) as page:
         ready(page)
@@ -311,6 +372,11 @@ def test_splats_without_a_gpu_two_houses_and_the_crop_box(chromium, tmp_path):
         until(page, "document.body.dataset.frames")
         calm(page)
         assert page.evaluate(LIT)[0] > 0.9
+        corner = "rilievoViewer.stage.below()[0].canvas.getContext('2d').getImageData(3, 3, 1, 1).data[0]"
+        assert page.evaluate(corner) < 40  # the viewer's background, not the splats' own white
+        page.get_by_label("Background").select_option("White")
+        until(page, f"{corner} > 250")
+        page.get_by_label("Background").select_option("Dark")
         frames = int(page.evaluate("document.body.dataset.frames"))
         page.mouse.move(400, 400)
         page.mouse.down()
@@ -333,6 +399,28 @@ def test_splats_without_a_gpu_two_houses_and_the_crop_box(chromium, tmp_path):
         page.get_by_label("crop from the left").fill("0.6")
         page.wait_for_timeout(200)
         assert page.evaluate(LIT)[0] < 0.8 * full
+
+
+@pytest.mark.parametrize("engine", ["cpu", "gpu"])
+def test_crop_and_section_cut_splats(chromium, tmp_path, engine):
+    root = house(tmp_path / "box", with_splats=True)
+    with viewing(chromium, root, query=f"?splats={engine}") as page:
+        ready(page)
+        calm(page)
+        page.get_by_role("button", name="Top", exact=True).click()
+        page.locator("[data-layer=mesh]").uncheck()
+        page.locator("[data-layer=splats]").check()
+        page.get_by_label("Grid").uncheck()
+        page.get_by_label("Axes").uncheck()
+        grey = f"""async () => {{ await new Promise((done) => setTimeout(done, 700)); {GREY} }}"""
+        whole = page.evaluate(grey)
+        assert whole > 0.1
+        page.locator("#crop-on").check()
+        page.get_by_label("crop from the left").fill("0.5")
+        half = page.evaluate(grey)
+        assert 0.3 * whole < half < 0.7 * whole
+        page.get_by_label("crop from the left").fill("0")
+        assert page.evaluate(grey) > 0.95 * whole
 
 
 def test_empty_gone_and_without_webgl_are_said(chromium, tmp_path):

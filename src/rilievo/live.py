@@ -29,7 +29,7 @@ from rilievo.stages.camera_path import looked_at, scene_up
 from rilievo.stages.splat_photos import SizedPhoto
 from rilievo.types import Camera, View
 
-Render = Callable[[Camera, np.ndarray], np.ndarray]
+Render = Callable[..., np.ndarray]
 
 MAX_SIDE = 4096
 MAX_PIXELS = 4_200_000
@@ -195,10 +195,11 @@ class LiveViewer:
 
 
 class Job:
-    """One frame that is wanted. stale: a newer one of the same page took its place."""
+    """One frame that is wanted. stale: a newer one of the same page took its place.  more: further arguments of the
+    painter's render."""
 
-    def __init__(self, camera: Camera, cam_from_world: np.ndarray) -> None:
-        self.camera, self.cam_from_world = camera, cam_from_world
+    def __init__(self, camera: Camera, cam_from_world: np.ndarray, more: tuple[Any, ...] = ()) -> None:
+        self.camera, self.cam_from_world, self.more = camera, cam_from_world, more
         self.done = threading.Event()
         self.pixels: np.ndarray | None = None
         self.stale, self.error, self.seconds = False, "", 0.0
@@ -247,7 +248,7 @@ class Painter:
                     self._waiting[client] = wishes  # last in the row
             started = time.perf_counter()
             try:
-                pixels = np.asarray(self._render(job.camera, job.cam_from_world))
+                pixels = np.asarray(self._render(job.camera, job.cam_from_world, *job.more))
                 if pixels.dtype != np.uint8 or pixels.shape != (job.camera.height, job.camera.width, 3):
                     raise ValueError(f"drawing gave {pixels.dtype} {pixels.shape}")
                 job.pixels = pixels

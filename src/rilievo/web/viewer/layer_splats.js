@@ -68,17 +68,40 @@ export class SplatLayer {
     new THREE.Matrix4().fromArray(this.entry.matrix).decompose(mesh.position, mesh.quaternion, mesh.scale);
     this.mesh = mesh;
     this.group.add(mesh);
+    this.cutAs = "";
     this.stage.invalidate();
   }
 
   tick(moving) {
     if (!this.active || !this.wanted) return false;
     if (!this.streamed) {
+      this.cut();
       if (this.mesh && this.stage.spark.display.numSplats > 0) this.sorted = true; // before, nothing is seen
       return this.mesh !== null && (!this.sorted || this.stage.spark.sorting);
     }
     this.pump(moving);
     return false;
+  }
+
+  /** What lies behind a plane of crop or section gets no opacity: Spark draws past three's own clipping. */
+  async cut() {
+    const { planes } = this.stage, as = JSON.stringify(planes);
+    if (!this.mesh || (this.cutAs ?? "[]") === as) return;
+    this.cutAs = as;
+    const { SplatEdit, SplatEditSdf, SplatEditSdfType } = await import("@sparkjsdev/spark");
+    if (this.cutAs !== as) return;
+    this.edits?.removeFromParent();
+    this.edits = new THREE.Group();
+    for (const plane of planes) {
+      const half = new SplatEditSdf({ type: SplatEditSdfType.PLANE, opacity: 0 }), edit = new SplatEdit();
+      half.quaternion.setFromUnitVectors(new THREE.Vector3(0, 0, 1), plane.normal);
+      plane.coplanarPoint(half.position);
+      edit.add(half);
+      this.edits.add(edit);
+    }
+    this.group.add(this.edits);
+    this.edits.updateMatrixWorld(true);
+    this.stage.invalidate();
   }
 
   query(scale, still) {
@@ -89,6 +112,8 @@ export class SplatLayer {
     const rows = [0, 1, 2].flatMap((r) => [m[r], m[4 + r], m[8 + r], m[12 + r]]);
     return new URLSearchParams({
       c: client + this.entry.id, still: still ? 1 : 0, w, h, fx: fx * kx, fy: fy * ky, cx: cx * kx, cy: cy * ky, m: rows.join(","),
+      bg: this.stage.backgroundColor.slice(1),
+      planes: this.stage.planes.map(({ normal: n, constant }) => [n.x, n.y, n.z, constant].join(",")).join(";"),
     }).toString();
   }
 

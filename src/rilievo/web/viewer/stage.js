@@ -217,6 +217,10 @@ export class Stage extends EventTarget {
     return new Promise((done) => out.toBlob(done, "image/png"));
   }
 
+  get backgroundColor() {
+    return BACKGROUNDS[this.background];
+  }
+
   setBackground(name) {
     this.background = name;
     this.box.style.background = BACKGROUNDS[name];
