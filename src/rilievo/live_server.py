@@ -16,7 +16,7 @@ import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,6 +29,7 @@ MAX_BODY = 1024  # bytes
 MAX_STRANGERS = 32  # connections that have not shown the secret
 MAX_CONNECTIONS = 96
 TIMEOUT_S = 15.0  # without a byte going either way
+CLOSE_S = 5.0  # for what is being answered when the server ends
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -93,11 +94,13 @@ class LocalServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends all connections and frees the port."""
+        """Ends all connections and frees the port. What is being answered is waited for, a little: a thread that is in
+        native code while Python ends would abort the process."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
         self._server.hang_up()
+        self._server.wait_until_idle(CLOSE_S)
 
 
 class _Server(ThreadingHTTPServer):
@@ -110,6 +113,8 @@ class _Server(ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._strangers: dict[socket.socket, None] = {}
         self._known: set[socket.socket] = set()
+        self._idle = threading.Condition(self._lock)
+        self._answering = 0
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
@@ -128,6 +133,23 @@ class _Server(ThreadingHTTPServer):
                 _hang_up(oldest)
             self._strangers[request] = None
         super().process_request(request, client_address)
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """A request is being answered meanwhile."""
+        with self._lock:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._answering -= 1
+                self._idle.notify_all()
+
+    def wait_until_idle(self, seconds: float) -> None:
+        """Until nothing is being answered."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._answering, seconds)
 
     def showed_secret(self, request: socket.socket) -> None:
         """This connection is the owner's."""
@@ -184,7 +206,8 @@ class _Handler(BaseHTTPRequestHandler):
             server = self.server
             assert isinstance(server, _Server)
             server.showed_secret(self.connection)
-            answer = self.handle_answer(place, query, body)
+            with server.answering():
+                answer = self.handle_answer(place, query, body)
         except Refused as refused:
             self._refuse(refused.status, refused.reason)
             return

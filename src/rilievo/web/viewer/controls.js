@@ -45,6 +45,7 @@ export class Controls {
     this.stage.box.focus({ preventScroll: true, focusVisible: false }); // no ring for a pointer
     const shifts = e.button === 1 || e.button === 2 || e.shiftKey;
     if (e.button === 1) e.preventDefault();
+    this.stage.held = true;
     this.pointers.set(e.pointerId, { x, y, x0: x, y0: y, shifts, button: e.button, still: this.pointers.size === 0 });
     if (this.pointers.size > 1) for (const p of this.pointers.values()) p.still = false;
     this.dragging = this.pointers.size === 1 && e.button === 0 && this.drag ? this.drag(x, y) : null;
@@ -78,7 +79,11 @@ export class Controls {
     if (!p) return;
     this.pointers.delete(e.pointerId);
     this.dragging = null;
-    if (!this.pointers.size) this.around = null;
+    if (!this.pointers.size) {
+      this.around = null;
+      this.stage.held = false;
+      this.stage.invalidate();
+    }
     if (ended && p.still && p.button === 0 && !this.pointers.size) this.click?.(p.x0, p.y0, e);
   }
 

@@ -144,12 +144,18 @@ export class Stage extends EventTarget {
     this._rest = setTimeout(() => {
       this.dispatchEvent(new Event("rest"));
       this.invalidate();
-    }, 180);
+    }, this.restMs + 10);
     this.invalidate();
   }
 
+  /** Until the picture is drawn fine again. In mid-drag a fine picture of a large scene, where the CPU draws, would come
+   * between two movements and hold up the next one. */
+  get restMs() {
+    return this.held && this.software ? 900 : 170;
+  }
+
   get moving() {
-    return performance.now() - this.moved < 170;
+    return performance.now() - this.moved < this.restMs;
   }
 
   _frame(now) {
