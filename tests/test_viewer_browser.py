@@ -274,6 +274,41 @@ def test_path_height_angle_and_volume_and_their_export(chromium, tmp_path):
         assert told["measures"][3]["value"] == volume["value"] and told["measures"][3]["sigma"] > 0
 
 
+def test_without_perspective_lengths_are_the_same_near_and_far(chromium, tmp_path):
+    with viewing(chromium, house(tmp_path / "box")) as page:
+        ready(page)
+        calm(page)
+        page.get_by_role("button", name="Top", exact=True).click()
+        calm(page)
+
+        def width(z: float) -> float:
+            return page.evaluate(SEE, [1, 0, z])[0] - page.evaluate(SEE, [-1, 0, z])[0]
+
+        middle = width(0)
+        assert width(TOP) > 1.1 * width(-TOP)
+        page.locator("#parallel-on").check()
+        assert width(TOP) == pytest.approx(width(-TOP), rel=2e-3)
+        assert width(0) == pytest.approx(middle, rel=1e-3)
+        page.wait_for_timeout(300)
+        assert page.evaluate(LIT)[0] > 0.05
+        shots(page, artefacts(tmp_path), "viewer-parallel")
+        place = page.evaluate(SEE, [0.5, 0.2, TOP])  # picked where it is seen
+        hit = page.evaluate("([x, y]) => rilievoViewer.layers.pick(x, y - 48).point.toArray()", place)
+        assert np.abs(np.subtract(hit, [0.5, 0.2, TOP])).max() < 0.01
+        page.get_by_role("button", name="Front", exact=True).click()
+        calm(page)
+        assert page.evaluate(LIT)[0] > 0.02
+        page.get_by_role("tab", name="Photos").click()
+        page.get_by_role("button", name="stand in 0.jpg").click()
+        calm(page)
+        assert not page.evaluate("rilievoViewer.stage.parallel")
+        x, y = page.evaluate(SEE, [0, 0, 0])
+        page.keyboard.press("Escape")
+        assert np.abs(np.subtract(page.evaluate(SEE, [0, 0, 0]), [x, y])).max() < 40
+        page.keyboard.press("o")
+        assert page.evaluate("rilievoViewer.stage.parallel")
+
+
 def test_fingers_turn_move_and_pinch(chromium, tmp_path):
     with viewing(chromium, house(tmp_path / "box")) as page:
         ready(page)

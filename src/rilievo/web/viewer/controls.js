@@ -106,7 +106,7 @@ export class Controls {
   center(point) {
     const { camera, up } = this.stage, away = camera.position.clone().sub(this.stage.pivot);
     const distance = Math.min(away.length(), camera.position.distanceTo(point));
-    const eye = point.clone().addScaledVector(away.normalize(), Math.max(distance * 0.7, this.stage.radius * 0.02));
+    const eye = point.clone().addScaledVector(away.normalize(), Math.max(distance * 0.7, this.stage.radius * this.stage.reach * 0.02));
     if (this.stage.intrinsics) this.stage.move();
     this.stage.look(eye, point, { up: Math.abs(away.dot(up)) > 0.999 ? camera.up : up });
   }
@@ -165,7 +165,8 @@ export class Controls {
   /** Nearer (factor below 1) or further; what is seen at `at` stays there. */
   dolly(factor, at = null) {
     const { camera, pivot, radius } = this.stage;
-    const distance = this.distance(), next = Math.min(Math.max(distance * factor, radius * 2e-3), radius * 60);
+    const distance = this.distance(), size = radius * this.stage.reach;
+    const next = Math.min(Math.max(distance * factor, size * 2e-3), size * 60);
     const ahead = new THREE.Vector3(0, 0, -1).applyQuaternion(camera.quaternion);
     let toward = ahead.clone();
     if (at) {
@@ -197,7 +198,7 @@ export class Controls {
     this.flying = now;
     for (const code of this.held) by.add(new THREE.Vector3(...FLY[code]));
     if (by.lengthSq() && seconds) {
-      by.normalize().multiplyScalar(Math.max(this.distance(), 0.1 * this.stage.radius) * 0.8 * seconds);
+      by.normalize().multiplyScalar(Math.max(this.distance() / this.stage.reach, 0.1 * this.stage.radius) * 0.8 * seconds);
       by.applyQuaternion(this.stage.camera.quaternion);
       this.stage.camera.position.add(by);
       this.stage.pivot.add(by);

@@ -212,7 +212,7 @@ class Viewer extends EventTarget {
       Escape: () => (this.tools.kind ? this.tools.cancel() : this.photos.leave()), Backspace: () => this.tools.back(),
       Enter: () => { if (this.tools.endable && !e.target.closest("button")) this.tools.finish(); },
       m: tool("distance"), j: tool("height"), k: tool("angle"), f: () => this.fullscreen(), c: () => this.screenshot(),
-      g: () => this.set("grid"), l: () => this.set("look"), x: () => this.set("wires"), "?": () => $("keys").showModal(),
+      g: () => this.set("grid"), o: () => this.stage.setParallel(!this.stage.parallel), l: () => this.set("look"), x: () => this.set("wires"), "?": () => $("keys").showModal(),
       t: () => { document.body.classList.toggle("folded"); },
     }[e.key.length === 1 ? e.key.toLowerCase() : e.key];
     if (act && !(e.repeat && e.key.length > 1)) act();

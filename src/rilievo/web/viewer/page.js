@@ -6,7 +6,7 @@ const KEYS = [
   ["Turn", "drag, one finger"], ["Move", "right or middle drag, Shift + drag, two fingers"], ["Nearer, further", "wheel, pinch"],
   ["Centre on a place", "double click"], ["Fly", "W A S D, Q down, E up"], ["Home, top, front, side", "H or 0, 7, 1, 3"],
   ["Next, previous photo", "N, P"], ["Fade the photo", "[ and ]"], ["Leave photo, tool or message", "Esc"],
-  ["Take back a point, end a measure", "Backspace, Enter"], ["Distance, height, angle", "M, J, K"], ["Look of the mesh, wires", "L, X"],
+  ["Take back a point, end a measure", "Backspace, Enter"], ["Distance, height, angle", "M, J, K"], ["Look of the mesh, wires", "L, X"], ["With or without perspective", "O"],
   ["Grid", "G"], ["Full screen, screenshot", "F, C"], ["Panel", "T"], ["This help", "?"],
 ];
 

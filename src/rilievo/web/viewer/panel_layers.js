@@ -19,9 +19,12 @@ export function layersPanel(viewer, root) {
   const { layers, stage, guides, photos } = viewer;
   const list = el("ul.layers", { "aria-label": "layers" }), compare = el("div"), crop = el("div"), problems = el("div");
   const grid = check("Grid", true, (on) => { guides.grid = on; guides.build(); viewer.gridNote(); }, { id: "grid-on" });
+  const parallel = check("No perspective", false, (on) => stage.setParallel(on), { id: "parallel-on" });
+  stage.addEventListener("parallel", () => { $("parallel-on").checked = stage.parallel; });
   root.append(list, problems, el("section", {}, el("h3", {}, "Compare"), compare),
     el("section", {}, el("h3", {}, "View"),
       el("div.row", {}, grid, check("Axes", true, (on) => { guides.axes = on; guides.build(); })),
+      parallel,
       el("label.field", {}, el("span", {}, "Background"), el("select", { onchange: (e) => stage.setBackground(e.target.value) },
         Object.keys(BACKGROUNDS).map((name) => el("option", { value: name }, name))))),
     el("section", {}, check("Crop box", false, (on) => {

@@ -84,6 +84,7 @@ export class Photos extends EventTarget {
   stand(k, fly = true) {
     const photo = this.list[k];
     if (!photo?.placed) return;
+    this.stage.setParallel(false);
     const m = this.pose(k), position = new THREE.Vector3().setFromMatrixPosition(m);
     const rotation = new THREE.Matrix4().extractRotation(m).multiply(new THREE.Matrix4().makeScale(1, -1, -1));
     const ahead = new THREE.Vector3(0, 0, 1).transformDirection(m);

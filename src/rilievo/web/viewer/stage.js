@@ -6,6 +6,7 @@ import * as THREE from "three";
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 const MOVING_SCALE = 0.6; // resolution of moving pictures where the CPU draws
 const FOV = (50 * Math.PI) / 180;
+const PARALLEL = 200; // so much further away, and so much longer the lens: lines that are parallel stay so on the screen
 export const BACKGROUNDS = { Dark: "#161618", Black: "#000000", Grey: "#77777a", White: "#ffffff" };
 
 /** What draws WebGL here; "none" without it. */
@@ -29,6 +30,7 @@ export class Stage extends EventTarget {
     this.scene = new THREE.Scene();
     this.renderer = null;
     this.intrinsics = null; // of a photo; null: the usual view
+    this.reach = 1; // of the lens: how many times longer than usual
     this.up = new THREE.Vector3(0, 0, 1);
     this.pivot = new THREE.Vector3();
     this.center = new THREE.Vector3();
@@ -87,7 +89,7 @@ export class Stage extends EventTarget {
   /** fx fy cx cy in CSS px. */
   focal() {
     if (this.intrinsics) return this.intrinsics(this.width, this.height);
-    const f = (0.5 * Math.min(this.height, this.width)) / Math.tan(FOV / 2);
+    const f = (0.5 * this.reach * Math.min(this.height, this.width)) / Math.tan(FOV / 2);
     return { fx: f, fy: f, cx: this.width / 2, cy: this.height / 2 };
   }
 
@@ -274,6 +276,20 @@ export class Stage extends EventTarget {
       pivot: from.pivot.clone().lerp(to.pivot, k),
     });
     if (t >= 1) this._tween = null;
+  }
+
+  get parallel() {
+    return this.reach > 1;
+  }
+
+  /** Without perspective, or with it again; what is looked at keeps its size. */
+  setParallel(on) {
+    if (on === this.parallel) return;
+    const reach = on ? PARALLEL : 1;
+    this.camera.position.sub(this.pivot).multiplyScalar(reach / this.reach).add(this.pivot);
+    this.reach = reach;
+    this.move();
+    this.dispatchEvent(new Event("parallel"));
   }
 
   /** Home, top, front, side. front: a horizontal unit vector from the model to where it is looked at from. */
