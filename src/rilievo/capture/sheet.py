@@ -109,7 +109,8 @@ def _panel(page: Page, box: tuple[float, float, float, float], plan: Plan, axes:
     centers = plan.stations.centers[:, axes]
     surface = plan.triangles[..., axes]
     outline = plan.facts.get("outline")
-    every = np.concatenate([centers, surface.reshape(-1, 2)])
+    around = surface.reshape(-1, 2) if outline is None else np.array(outline)
+    every = np.concatenate([centers, around])
     low, high = every.min(0), every.max(0)
     size = np.maximum(high - low, 1e-9)
     scale = float(min((width - 12) / size[0], (height - 22) / size[1]))
@@ -121,7 +122,6 @@ def _panel(page: Page, box: tuple[float, float, float, float], plan: Plan, axes:
 
     if outline is not None and axes == (0, 1):
         page.poly([at(np.array(p)) for p in outline], closed=True, fill="#eef3ea", stroke="#7d9a6a", width=0.3)
-        _raised(page, plan, at)
     else:
         _hull(page, surface.reshape(-1, 2), at)
     _cameras(page, plan, axes, at, scale)
@@ -141,12 +141,6 @@ def _hull(page: Page, points: np.ndarray, at: Callable[[np.ndarray], Point]) -> 
     page.poly([at(p) for p in ring], closed=True, fill="#ece7dc", stroke="#9b8f78", width=0.3)
 
 
-def _raised(page: Page, plan: Plan, at: Callable[[np.ndarray], Point]) -> None:
-    for low, high in plan.facts.get("roofs", []):
-        corners = [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]
-        page.poly([at(np.array(c)) for c in corners], closed=True, fill="#d9cdbb", stroke="#9b8f78", width=0.2)
-
-
 def _cameras(page: Page, plan: Plan, axes: tuple[int, int], at: Callable[[np.ndarray], Point], scale: float) -> None:
     stations = plan.stations
     centers, look = stations.centers[:, axes], stations.directions[:, axes]
@@ -161,7 +155,14 @@ def _cameras(page: Page, plan: Plan, axes: tuple[int, int], at: Callable[[np.nda
             if not many and float(np.linalg.norm(look[k])) > 0.15:
                 tip = (point[0] + 3 * float(look[k, 0]), point[1] - 3 * float(look[k, 1]))
                 page.line(point, tip, stroke=color, width=0.15)
-    ends = [(at(centers[0]), "start"), (at(centers[-1]), "end")] if plan.kind == "area" else []
-    for point, word in ends:
-        page.circle(point, 1.2, stroke=INK, fill="#ffffff", width=0.3)
-        page.text((point[0], point[1] - 1.8), word, size=2.6, anchor="middle", bold=True)
+    if plan.kind != "area":
+        return
+    marks = {"start": centers[0], "end": centers[-1]}
+    marks |= {name: np.array(plan.facts[key]) for name, key in (("home", "home_xy"), ("fewest views", "worst_xy"))}
+    for word, place in marks.items():
+        point = at(place)
+        page.circle(point, 1.0, stroke=INK, fill="#ffffff", width=0.3)
+        wide = text_width(word, 2.6)
+        page.poly([(point[0] + dx, point[1] + dy) for dx, dy in ((1.5, -1.6), (wide + 2.1, -1.6), (wide + 2.1, 1.6), (1.5, 1.6))],
+                  closed=True, stroke=None, fill="#ffffff")  # fmt: skip
+        page.text((point[0] + 1.8, point[1] + 0.9), word, size=2.6, bold=True)

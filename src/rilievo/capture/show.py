@@ -6,6 +6,7 @@ import numpy as np
 
 from rilievo import geometry
 from rilievo.capture.coverage import Obstacles, view_counts
+from rilievo.capture.outlines import inside
 from rilievo.capture.stations import Plan
 from rilievo.types import Mesh
 
@@ -47,13 +48,18 @@ def plan_mesh(plan: Plan) -> Mesh:
         poses,
         obstacles=Obstacles(plan.triangles),
     )
+    tones = count_colors(found.counts)
+    if "outline" in plan.facts:  # what lies around an area is not asked for
+        tones[~inside(np.array(plan.facts["outline"]), surface.mean(1)[:, :2])] = (176, 176, 170)
     pyramids = _pyramids(plan)
     per_camera = len(pyramids) // max(len(poses), 1)
     tint = np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in GROUP_COLORS], np.uint8)
-    colors = np.concatenate(
-        [count_colors(found.counts), np.repeat(tint[plan.stations.group % len(tint)], per_camera, axis=0)]
-    )
+    colors = np.concatenate([tones, np.repeat(tint[plan.stations.group % len(tint)], per_camera, axis=0)])
     triangles = np.concatenate([surface, pyramids])
+    across = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-30)
+    # viewers show colours as they are: a little light of their own, so that shapes can be told
+    colors = (colors * (0.78 + 0.22 * across @ [0.35, -0.5, 0.79])[:, None]).astype(np.uint8)
     origin = np.round(plan.triangles.reshape(-1, 3).mean(0)) if len(plan.triangles) else np.zeros(3)
     return Mesh(
         vertices=np.ascontiguousarray((triangles.reshape(-1, 3) - origin).astype(np.float32)),

@@ -41,7 +41,7 @@ def rows(plan: Plan) -> list[tuple[str, str]]:
         ("camera", f"{gear.name}, {gear.focal_mm:g} mm ({gear.focal_35mm:.0f} mm on full frame), "
                    f"{plan.camera.width} x {plan.camera.height} px"),
         ("photos", str(len(plan.stations.group))),
-        ("distance", spell_length(plan.depth)),
+        *([] if plan.kind == "area" else [("distance", spell_length(plan.depth))]),
         ("gsd", f"{spell_length(plan.gsd)} a pixel (median of the surface {spell_length(figures['gsd_median'])})"),
         ("footprint", f"{spell_length(plan.gsd * plan.camera.width)} x {spell_length(plan.gsd * plan.camera.height)}"),
         ("overlap of neighbours", f"{figures['overlap_median']:.0%}, at least {figures['overlap_least']:.0%}"),
@@ -67,10 +67,9 @@ def _aperture(exposure: dict[str, Any], f_numbers: tuple[float, float]) -> str:
     if f_numbers[0] == f_numbers[1]:
         return f"f/{f_numbers[0]:.3g}, fixed"
     limit = exposure["f_number_limit_by_diffraction"]
-    return (
-        f"f/{exposure['f_number']:.2g} (depth of field needs f/{exposure['f_number_for_depth_of_field']:.2g}, "
-        f"diffraction blurs from f/{limit:.2g} on)"
-    )
+    needed = exposure["f_number_for_depth_of_field"]
+    field = f"depth of field needs f/{needed:.2g}" if needed > f_numbers[0] else "all is sharp at any"
+    return f"f/{exposure['f_number']:.2g} ({field}, diffraction blurs from f/{limit:.2g} on)"
 
 
 def title(plan: Plan) -> str:

@@ -12,10 +12,12 @@ from rilievo.commands.common import Common, Talk, print_result
 from rilievo.errors import InputError
 
 if TYPE_CHECKING:
+    from rilievo.capture.flight import Flight
     from rilievo.capture.gear import Gear
     from rilievo.capture.stations import Plan
 
 Standard = Literal["minimum", "professional", "high"]
+FlightFormat = Literal["dji", "qgc", "ardupilot", "litchi", "kml", "geojson", "csv"]
 Out = Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
 Length = Annotated[str | None, tyro.conf.arg(metavar="LENGTH")]
 Degrees = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="DEG...")]
@@ -171,6 +173,85 @@ class PlanRoom:
 
 
 @dataclass(frozen=True)
+class PlanArea:
+    """Lines of a drone over an outline, following the terrain, and files to fly them."""
+
+    outline: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTLINE")]
+    """one polygon: GeoJSON, KML or KMZ"""
+    camera: str = "DJI Mavic 3 Enterprise"
+    """the drone (see `rilievo plan cameras`)"""
+    gsd: Length = None
+    """what a pixel shall span on the ground, e.g. 2cm"""
+    height: Length = None
+    """height above the ground instead, e.g. 80m"""
+    pattern: Literal["grid", "cross", "oblique", "orbit"] = "grid"
+    """grid: lines; cross: and lines across them; oblique: and tilted photos to four sides; orbit: and circles round it"""
+    overlap: float = 0.80
+    """forward overlap at the height of roofs"""
+    side_overlap: float = 0.70
+    """overlap of lines at the height of roofs"""
+    roof_height: Annotated[str, tyro.conf.arg(metavar="LENGTH")] = "0"
+    """height of what stands on the ground, e.g. 12m; with a surface model (--dem) that tells"""
+    dem: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """terrain or surface model to follow: GeoTIFF or ESRI ASCII grid, metres"""
+    dem_crs: Annotated[str | None, tyro.conf.arg(metavar="EPSG:N")] = None
+    """reference system of --dem, where the file does not say"""
+    clearance: Annotated[str, tyro.conf.arg(metavar="LENGTH")] = "20m"
+    """least height above anything on the way"""
+    angle: Annotated[float | None, tyro.conf.arg(metavar="DEG")] = None
+    """course of the lines, clockwise from north (default: the fewest lines)"""
+    tilt: Annotated[float, tyro.conf.arg(metavar="DEG")] = 45.0
+    """of oblique photos, from straight down"""
+    orbit_radius: Length = None
+    """radius of orbits (default: outside of the outline)"""
+    margin: float = 0.5
+    """how far lines go beyond the outline, in footprints"""
+    home: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LAT LON")] = None
+    """take-off (default: the first corner of the outline)"""
+    speed: float | None = None
+    """m/s (default: as fast as the camera writes photos)"""
+    every_photo: bool = False
+    """a waypoint for each photo, instead of photos at intervals along the lines"""
+    min_views: int = 4
+    """photos that shall see every point of ground and roofs"""
+    format: Annotated[tuple[FlightFormat, ...], tyro.conf.arg(metavar="FORMAT...")] = (
+        "dji", "qgc", "ardupilot", "litchi", "kml", "geojson", "csv",
+    )  # fmt: skip
+    """of the flight's files: dji qgc ardupilot litchi kml geojson csv"""
+    output: Out = None
+    """write plan.json, plan.csv, plan.svg, plan.pdf, plan.glb and the flight's files there"""
+    common: Common = Common()
+
+    def make_flight(self) -> tuple[Plan, Flight]:
+        """The plan and its flight. Raises InputError."""
+        from dataclasses import replace
+
+        from rilievo.capture.area import AreaSettings, plan_area
+        from rilievo.capture.gear import find_gear
+        from rilievo.capture.lengths import parse_length
+        from rilievo.capture.outlines import read_outline
+        from rilievo.capture.terrain import read_raster
+
+        if self.height is None and self.gsd is None:
+            raise InputError(
+                "how high shall it fly?", "neither a gsd nor a height was given", "--gsd 2cm, or --height 80m"
+            )
+        outline, notes = read_outline(self.outline)
+        settings = AreaSettings(
+            height=None if self.height is None else parse_length(self.height),
+            gsd=None if self.gsd is None else parse_length(self.gsd),
+            pattern=self.pattern, overlap=self.overlap, side_overlap=self.side_overlap,
+            roof_height=0.0 if self.roof_height == "0" else parse_length(self.roof_height), angle_deg=self.angle,
+            tilt_deg=self.tilt, clearance=parse_length(self.clearance),
+            orbit_radius=None if self.orbit_radius is None else parse_length(self.orbit_radius), home=self.home,
+            speed_m_s=self.speed, every_photo=self.every_photo, margin=self.margin, min_views=self.min_views,
+        )  # fmt: skip
+        raster = None if self.dem is None else read_raster(self.dem, self.dem_crs)
+        made, flight = plan_area(find_gear(self.camera), outline, settings, raster)
+        return replace(made, notes=(*notes, *made.notes)), flight
+
+
+@dataclass(frozen=True)
 class Cameras:
     """The cameras that are known by name."""
 
@@ -182,6 +263,7 @@ def plan(
         Annotated[PlanObject, tyro.conf.subcommand("object", prefix_name=False)]
         | Annotated[PlanFacade, tyro.conf.subcommand("facade", prefix_name=False)]
         | Annotated[PlanRoom, tyro.conf.subcommand("room", prefix_name=False)]
+        | Annotated[PlanArea, tyro.conf.subcommand("area", prefix_name=False)]
         | Annotated[Cameras, tyro.conf.subcommand("cameras", prefix_name=False)],
         tyro.conf.OmitSubcommandPrefixes,
     ],
@@ -191,10 +273,17 @@ def plan(
         return _list_cameras(what.common)
     from rilievo.capture import told
 
-    made = what.make()
+    flight = None
+    if isinstance(what, PlanArea):
+        made, flight = what.make_flight()
+    else:
+        made = what.make()
     result = told.document(made)
     if what.output is not None:
-        result["files"] = [str(path) for path in write_plan(made, what.output)]
+        files = write_plan(made, what.output)
+        if isinstance(what, PlanArea) and flight is not None:
+            files += write_flight(flight, what.output, what.format)
+        result["files"] = [str(path) for path in files]
         Talk(what.common).say(f"written to {what.output}")
     print_result(result, what.common.json, told.text(made))
     return 0
@@ -222,6 +311,23 @@ def write_plan(made: Plan, folder: Path) -> list[Path]:
         paths.append(folder / name)
     models.write(folder / "plan.glb", show.plan_mesh(made))
     return [*paths, folder / "plan.glb"]
+
+
+def write_flight(flight: Flight, folder: Path, formats: tuple[str, ...]) -> list[Path]:
+    """A file for each battery and format, read back and compared before it is written. Raises InputError where a format
+    cannot hold the flight, and ResourceError."""
+    from rilievo.capture.formats import FORMATS, write_mission
+    from rilievo.io.files import replacing
+
+    contents = {}
+    for number, mission in enumerate(flight.missions, 1):
+        for name in formats:
+            stem = "flight" if len(flight.missions) == 1 else f"flight-{number}"
+            contents[folder / f"{stem}{FORMATS[name].ending}"] = write_mission(name, mission)
+    for path, raw in contents.items():
+        with replacing(path) as file:
+            file.write(raw)
+    return list(contents)
 
 
 def _rough_mesh(path: Path) -> tuple[Any, tuple[float, float, float]]:
