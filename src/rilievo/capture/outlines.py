@@ -195,7 +195,7 @@ def sweep(xy: np.ndarray, angle: float, gap: float, step: float, margin: tuple[f
     num = math.ceil((high - low) / gap - 1e-9) + 1
     lines = []
     for k, v in enumerate(np.linspace(low, high, num)):
-        u = _reach(turned, v - margin[1] - 1e-9, v + margin[1] + 1e-9)
+        u = _reach(turned, v - margin[1] - gap / 2, v + margin[1] + gap / 2)
         if u is None:
             continue
         start, end = u[0] - margin[0], u[1] + margin[0]

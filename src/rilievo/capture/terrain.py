@@ -83,7 +83,7 @@ def _bilinear(grid: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarr
     corners = [(grid[r0, c0], (1 - a) * (1 - b)), (grid[r0, c1], a * (1 - b)),
                (grid[r1, c0], (1 - a) * b), (grid[r1, c1], a * b)]  # fmt: skip
     # a corner without weight may be unknown
-    total = sum(np.where(weight > 0, value * weight, 0.0) for value, weight in corners)
+    total = sum(np.where(weight > 1e-6, value * weight, 0.0) for value, weight in corners)
     return np.where(ok, total, np.nan)
 
 
