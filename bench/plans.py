@@ -3,8 +3,8 @@
     python bench/plans.py [object] [facade] [room] [area] [--mesh] [--samples N] [--json] [-o DIR]
 
 For each plan (tests/plan_scenes.py) it prints, for the cameras of the plan and for those that rilievo found in the
-rendered photos, what they have of the true surface: median gsd, median overlap of neighbours in a strip and to the side,
-views of a point, and how far apart the two are. Photos that could not be placed count as not taken.
+rendered photos, what they have of the true surface: median gsd, median overlap of neighbours in a strip and to the
+side, views of a point, and how far apart the two are. Photos that could not be placed count as not taken.
 
     --mesh        build the whole model and let its own mesh, not the true surface, decide what hides what
     --samples N   rays a pixel along each side (default 2)
@@ -84,12 +84,17 @@ def main() -> int:
             results.append(result)
             if options.json:
                 continue
+            error = 1000 * float(str(result["camera_error_m"]))
             print(
-                f"{name}: {result['placed']} of {result['photos']} photos placed, cameras off by "
-                f"{1000 * float(str(result['camera_error_m'])):.1f} mm; {result['render_s']:.0f} + {result['build_s']:.0f} CPU s"
+                f"{name}: {result['placed']} of {result['photos']} photos placed, cameras off by {error:.1f} mm; ",
+                end="",
             )
+            print(f"{result['render_s']:.0f} + {result['build_s']:.0f} CPU s")
             for metric, row in result["figures"].items():  # type: ignore[attr-defined]
-                print(f"  {metric:<24}{row['planned']:>10.4g}{row['achieved']:>10.4g}{100 * row['off']:>+8.2f} %", flush=True)
+                print(
+                    f"  {metric:<24}{row['planned']:>10.4g}{row['achieved']:>10.4g}{100 * row['off']:>+8.2f} %",
+                    flush=True,
+                )
     if options.json:
         print(json.dumps(results, indent=1))
     return 0

@@ -34,8 +34,8 @@ METRICS = ("gsd_median", "overlap_median", "overlap_across_median", "views_mean"
 
 @dataclass(frozen=True)
 class Simulation:
-    """A plan, the scene its photos are taken of, the world's poses of its stations (the scene's axes), and points of the
-    true surface with their normals that the plan is about."""
+    """A plan, the scene its photos are taken of, the world's poses of its stations (the scene's axes), and points of
+    the true surface with their normals that the plan is about."""
 
     plan: Plan
     scene: scenes.Scene
@@ -54,12 +54,13 @@ class Simulation:
 
 def printed_room(rng: np.random.Generator) -> tuple[list[Part], np.ndarray]:
     """A room of 4 x 3 x 2.4 m with papered walls, its corner at zero, and three pieces of furniture."""
-    paper = [tx.box_mapped(tx.Texture.of(tx.stone(rng, 1024, c, 1.3), 0.004))
-             for c in ((182, 168, 140), (150, 166, 172), (178, 150, 138), (140, 120, 100), (206, 202, 196))]  # fmt: skip
+    tones = ((182, 168, 140), (150, 166, 172), (178, 150, 138), (140, 120, 100), (206, 202, 196))
+    paper = [tx.box_mapped(tx.Texture.of(tx.stone(rng, 1024, c, 1.3), 0.004)) for c in tones]
     wood = rock(rng, 1024, (140, 104, 70), 0.003, 1.2)
     x, y, z, t = 4.0, 3.0, 2.4, 0.1
     walls = [
-        ([-t, -t, 0], [x + t, 0, z]), ([-t, y, 0], [x + t, y + t, z]), ([-t, 0, 0], [0, y, z]), ([x, 0, 0], [x + t, y, z]),
+        ([-t, -t, 0], [x + t, 0, z]), ([-t, y, 0], [x + t, y + t, z]), ([-t, 0, 0], [0, y, z]),
+        ([x, 0, 0], [x + t, y, z]),
         ([-t, -t, -t], [x + t, y + t, 0]), ([-t, -t, z], [x + t, y + t, z + t]),
     ]  # fmt: skip
     parts = [Part(box(low, high, 0.1), paper[min(k, 4)]) for k, (low, high) in enumerate(walls)]
@@ -177,7 +178,9 @@ def find_cameras(photos: Path, house: Path, quality: str = "draft") -> Reconstru
     return place(chain, gather(chain, [photos]), BuildSettings(quality=quality)).reconstruction
 
 
-def achieved(simulation: Simulation, model: Reconstruction, surface: np.ndarray | None = None) -> tuple[Assessment, float]:
+def achieved(
+    simulation: Simulation, model: Reconstruction, surface: np.ndarray | None = None
+) -> tuple[Assessment, float]:
     """What reconstructed cameras have of the true surface (or of `surface`, triangles in the model's frame, brought to
     the scene's), and their rms error of place in metres. Photos that were not placed count as not taken."""
     index = np.array([int(name[-8:-4]) for name in model.names])

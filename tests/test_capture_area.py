@@ -83,7 +83,10 @@ def kml(points):
 
 
 def test_outlines_of_all_kinds(tmp_path):
-    feature = {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": geojson(BENT)}]}
+    feature = {
+        "type": "FeatureCollection",
+        "features": [{"type": "Feature", "properties": {}, "geometry": geojson(BENT)}],
+    }
     (tmp_path / "a.geojson").write_text(json.dumps(feature))
     (tmp_path / "b.kml").write_text(kml(BENT))
     with zipfile.ZipFile(tmp_path / "c.kmz", "w") as archive:
@@ -100,7 +103,7 @@ def test_bad_outlines_are_explained(tmp_path):
         "empty.geojson": b"", "noise.geojson": bytes(range(200)), "noise.kmz": b"PK\x03\x04 damaged",
         "line.geojson": json.dumps({"type": "LineString", "coordinates": [[8, 46], [8, 47]]}).encode(),
         "two.geojson": json.dumps(two).encode(), "bow.geojson": json.dumps(geojson(bow)).encode(),
-        "metres.geojson": json.dumps(geojson([(5_000_000, 400_000), (5_000_100, 400_000), (5_000_100, 400_100)])).encode(),
+        "metres.geojson": json.dumps(geojson([(5e6, 4e5), (5e6 + 100, 4e5), (5e6 + 100, 4e5 + 100)])).encode(),
         "flat.geojson": json.dumps(geojson(degrees((0, 0), (10, 0)))).encode(),
         "large.geojson": json.dumps(geojson([(46, 8), (47, 8), (47, 9)])).encode(),
         "nan.geojson": b'{"type":"Polygon","coordinates":[[[8,46],[8,NaN],[9,46]]]}',
@@ -196,7 +199,9 @@ def test_patterns_look_where_they_should():
     plan, _ = plan_area(P4, SQUARE, AreaSettings(height=60.0, pattern="oblique", tilt_deg=30.0))
     stations = plan.stations
     down = -stations.directions[:, 2]
-    assert np.allclose(down[stations.group == 0], 1) and np.allclose(down[stations.group > 0], math.cos(math.radians(30)))
+    assert np.allclose(down[stations.group == 0], 1) and np.allclose(
+        down[stations.group > 0], math.cos(math.radians(30))
+    )
     courses = {tuple(np.round(stations.directions[stations.group == g][0, :2], 6)) for g in range(1, 5)}
     assert len(courses) == 4
     orbit, _ = plan_area(P4, SQUARE, AreaSettings(height=60.0, pattern="orbit"))
@@ -250,7 +255,9 @@ def test_tops_are_cleared():
 
 
 def test_batteries_and_time():
-    small, big = (plan_area(P4, degrees((0, 0), (s, 0), (s, s), (0, s)), AreaSettings(height=80.0))[1] for s in (150, 600))
+    small, big = (
+        plan_area(P4, degrees((0, 0), (s, 0), (s, s), (0, s)), AreaSettings(height=80.0))[1] for s in (150, 600)
+    )
     assert len(small.missions) == 1 and len(big.missions) > 1
     for flight in (small, big):
         assert max(flight.seconds) <= P4.drone.minutes * 60
@@ -275,9 +282,11 @@ def test_warnings_and_bad_wishes():
     wide, _ = plan_area(P4, degrees((0, 0), (900, 0), (900, 80), (0, 80)), AreaSettings(height=80.0))
     assert any("in sight" in note for note in wide.notes)
     for gear, settings in (
-        (find_gear("iPhone 13"), AreaSettings(height=80.0)), (P4, AreaSettings()), (P4, AreaSettings(height=8.0, roof_height=10.0)),
+        (find_gear("iPhone 13"), AreaSettings(height=80.0)), (P4, AreaSettings()),
+        (P4, AreaSettings(height=8.0, roof_height=10.0)),
         (P4, AreaSettings(height=80.0, overlap=1.2)), (P4, AreaSettings(height=80.0, pattern="spiral")),
-        (P4, AreaSettings(height=80.0, tilt_deg=85.0)), (P4, AreaSettings(height=-5.0)), (P4, AreaSettings(height=80.0, margin=9.0)),
+        (P4, AreaSettings(height=80.0, tilt_deg=85.0)), (P4, AreaSettings(height=-5.0)),
+        (P4, AreaSettings(height=80.0, margin=9.0)),
         (P4, AreaSettings(height=80.0, pattern="orbit", orbit_radius=1e5)),
     ):  # fmt: skip
         with pytest.raises(InputError):
@@ -305,7 +314,9 @@ def test_ascii_grid(tmp_path):
     ascii_grid(tmp_path / "dem.asc", grid, 8.0, 46.0, 0.01)
     raster = read_raster(tmp_path / "dem.asc")
     # cell centres: 8.005 ..., row 0 in the north at 46.035
-    assert raster.at_degrees(np.array([46.035, 46.005]), np.array([8.045, 8.005])).tolist() == pytest.approx([4.0, 15.0])
+    assert raster.at_degrees(np.array([46.035, 46.005]), np.array([8.045, 8.005])).tolist() == pytest.approx(
+        [4.0, 15.0]
+    )
     assert raster.at_degrees(np.array([46.01]), np.array([8.01]))[0] == pytest.approx((10 + 11 + 15 + 16) / 4)
     assert np.isnan(raster.at_degrees(np.array([46.035, 50.0]), np.array([8.005, 8.0]))).all()
 
@@ -337,7 +348,9 @@ def test_geotiff(tmp_path):
     Image.fromarray(grid).save(tmp_path / "dem.tif", tiffinfo=tags, compression="tiff_deflate")
     raster = read_raster(tmp_path / "dem.tif")
     assert raster.crs == "EPSG:4326"
-    assert raster.at_degrees(np.array([46.045, 46.005]), np.array([8.015, 8.055])).tolist() == pytest.approx([101.0, 129.0])
+    assert raster.at_degrees(np.array([46.045, 46.005]), np.array([8.015, 8.055])).tolist() == pytest.approx(
+        [101.0, 129.0]
+    )
     assert np.isnan(raster.at_degrees(np.array([46.045]), np.array([8.005]))[0])
 
 
@@ -352,7 +365,17 @@ def test_bad_terrain_is_explained(tmp_path):
     (tmp_path / "huge.asc").write_text("ncols 300000\nnrows 300000\nxllcorner 8\nyllcorner 46\ncellsize 0.01\n1 2 3\n")
     (tmp_path / "words.asc").write_text("ncols three\nnrows 3\n")
     (tmp_path / "what.dat").write_text("")
-    for name in ("photo.tif", "nowhere.tif", "noise.tif", "noise.asc", "short.asc", "huge.asc", "words.asc", "what.dat", "no.tif"):
+    for name in (
+        "photo.tif",
+        "nowhere.tif",
+        "noise.tif",
+        "noise.asc",
+        "short.asc",
+        "huge.asc",
+        "words.asc",
+        "what.dat",
+        "no.tif",
+    ):
         with pytest.raises(InputError):
             read_raster(tmp_path / name)
 

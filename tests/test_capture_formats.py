@@ -34,7 +34,10 @@ def line_mission():
 
 
 def point_mission():
-    points = tuple(way(10 * k, 5 * k, 50.0 + k, heading_deg=(300 + 20 * k) % 360, pitch_deg=-90.0 + 5 * k, photo="once") for k in range(9))
+    points = tuple(
+        way(10 * k, 5 * k, 50.0 + k, heading_deg=(300 + 20 * k) % 360, pitch_deg=-90.0 + 5 * k, photo="once")
+        for k in range(9)
+    )
     return Mission("circle & <more>", (-33.9, 151.2, 0.0), points, 0.0, 7.5, 60.0, None)
 
 
@@ -78,7 +81,16 @@ def test_damaged_files_are_refused(name, tmp_path):
     row = FORMATS[name]
     raw = row.call("write", MISSIONS["lines"])
     path = tmp_path / f"flight{row.ending}"
-    for bad in (b"", b"\x00" * 100, bytes(range(256)) * 4, raw[: len(raw) // 3], b"{}", b"[]", b"<kml/>", b"PK\x05\x06" + bytes(18)):
+    for bad in (
+        b"",
+        b"\x00" * 100,
+        bytes(range(256)) * 4,
+        raw[: len(raw) // 3],
+        b"{}",
+        b"[]",
+        b"<kml/>",
+        b"PK\x05\x06" + bytes(18),
+    ):
         path.write_bytes(bad)
         with pytest.raises(InputError):
             read_mission(path)
@@ -113,8 +125,14 @@ def test_wpml_keeps_to_the_published_tables():
         assert angles == ["37", "37", "37", "-143", "-143"]  # whole degrees, -180 to 180
         groups = [int(e.text) for e in root.iter(f"{w}actionGroupId")]
         assert groups == list(range(len(groups)))
-    triggers = [e for e in roots[1].iter(f"{w}actionGroup") if e.find(f"{w}actionTrigger/{w}actionTriggerType").text == "multipleDistance"]
-    ranges = [(int(e.find(f"{w}actionGroupStartIndex").text), int(e.find(f"{w}actionGroupEndIndex").text)) for e in triggers]
+    triggers = [
+        e
+        for e in roots[1].iter(f"{w}actionGroup")
+        if e.find(f"{w}actionTrigger/{w}actionTriggerType").text == "multipleDistance"
+    ]
+    ranges = [
+        (int(e.find(f"{w}actionGroupStartIndex").text), int(e.find(f"{w}actionGroupEndIndex").text)) for e in triggers
+    ]
     assert ranges == [(0, 2), (3, 4)]
     for old, new in (
         ("<wpml:finishAction>goHome<", "<wpml:finishAction>fly<"),
@@ -170,7 +188,13 @@ def test_waypoint_text_has_twelve_columns():
 def test_litchi_has_its_columns_and_limits():
     raw = litchi.write(MISSIONS["lines"])
     rows = list(csv.DictReader(io.StringIO(raw.decode())))
-    assert len(rows[0]) == 8 + 30 + 8 and [r["photo_distinterval"] for r in rows] == ["13.25", "13.25", "-1", "13.25", "-1"]
+    assert len(rows[0]) == 8 + 30 + 8 and [r["photo_distinterval"] for r in rows] == [
+        "13.25",
+        "13.25",
+        "-1",
+        "13.25",
+        "-1",
+    ]
     for change in ({"height_m": 600.0}, {"pitch_deg": -100.0}, {"speed_m_s": 20.0}):
         points = (replace(MISSIONS["lines"].waypoints[0], **change), *MISSIONS["lines"].waypoints[1:])
         with pytest.raises(InputError, match="Litchi"):

@@ -80,7 +80,9 @@ def test_underside_and_turntable():
 
 
 def test_a_rough_mesh_decides_what_is_hidden():
-    hollow = np.concatenate([box_triangles([-0.1, -0.1, 0], [0.1, 0.1, 0.02]), box_triangles([-0.1, -0.1, 0.3], [0.1, 0.1, 0.32])])
+    hollow = np.concatenate(
+        [box_triangles([-0.1, -0.1, 0], [0.1, 0.1, 0.02]), box_triangles([-0.1, -0.1, 0.3], [0.1, 0.1, 0.32])]
+    )
     open_box = plan_object(FULL, (0.2, 0.2, 0.32), triangles=hollow).facts["figures"]
     assert open_box["views_5_percent"] < plan_object(FULL, (0.2, 0.2, 0.32)).facts["figures"]["views_5_percent"]
 

@@ -1,4 +1,4 @@
-"""Plans round an object: tiers of photos at rising elevation, from above, and of the underside after turning it over."""
+"""Plans round an object: tiers of photos at rising elevation, from above, and of the underside once it is turned."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Round:
     half: np.ndarray
 
     def station(self, theta: float, elevation: float, quarter: int, along: float, level: float) -> np.ndarray:
-        """cam_from_world seen from a direction (azimuth theta, elevation, radians), round the corner of a quarter (0 to 3),
-        or `along` the side after it (0..1)."""
+        """cam_from_world seen from a direction (azimuth theta, elevation, radians), round the corner of a quarter (0 to
+        3), or `along` the side after it (0..1)."""
         signs = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)], float)
         here, there = signs[quarter], signs[(quarter + 1) % 4]
         corner = (here + along * (there - here)) * self.inner[:2]

@@ -1,4 +1,4 @@
-"""Plans along a facade: rows of photos parallel to it, slanted ones for its depth, tilted ones where nobody can stand."""
+"""Plans along a facade: rows of photos parallel to it, slanted ones for depth, tilted ones where nobody can stand."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def plan_facade(
         )
     if high < size[1] - shown[1] / 2:
         notes.append(
-            f"above {high:g} m photos are tilted up: there the gsd is up to {found.figures()['gsd_coarsest'] * 1000:.3g} mm"
+            f"above {high:g} m photos are tilted up: there the gsd is up to "
+            f"{found.figures()['gsd_coarsest'] * 1000:.3g} mm"
         )
     return Plan(
         "facade", gear, camera, stations, triangles, depth, fine,

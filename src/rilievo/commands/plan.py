@@ -185,7 +185,7 @@ class PlanArea:
     height: Length = None
     """height above the ground instead, e.g. 80m"""
     pattern: Literal["grid", "cross", "oblique", "orbit"] = "grid"
-    """grid: lines; cross: and lines across them; oblique: and tilted photos to four sides; orbit: and circles round it"""
+    """grid: lines; cross: and lines across; oblique: and tilted photos to four sides; orbit: and circles round it"""
     overlap: float = 0.80
     """forward overlap at the height of roofs"""
     side_overlap: float = 0.70
@@ -361,7 +361,8 @@ def _list_cameras(common: Common) -> int:
         for g in TABLE.values()
     ]
     text = "\n".join(
-        f"{g.name:<28} {g.sensor_mm[0]:5.2f} x {g.sensor_mm[1]:5.2f} mm  {g.focal_mm:6.2f} mm  {g.pixels[0]} x {g.pixels[1]} px"
+        f"{g.name:<28} {g.sensor_mm[0]:5.2f} x {g.sensor_mm[1]:5.2f} mm  {g.focal_mm:6.2f} mm  "
+        f"{g.pixels[0]} x {g.pixels[1]} px"
         for g in TABLE.values()
     )
     print_result({"cameras": rows}, common.json, text)
