@@ -268,7 +268,10 @@ def plan(
         tyro.conf.OmitSubcommandPrefixes,
     ],
 ) -> int:
-    """Where to take photos from: distance, tiers, overlap, number, aperture, shutter and the precision to expect."""
+    """Where to take photos from: distance, tiers, overlap, number, aperture, shutter and the precision to expect.
+
+    Each kind has options of its own: `rilievo plan object --help`. All take -o DIR for files and --json for programs.
+    """
     if isinstance(what, Cameras):
         return _list_cameras(what.common)
     from rilievo.capture import told
