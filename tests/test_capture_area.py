@@ -152,7 +152,7 @@ def counted(plan, points):
 
 def test_grid_by_hand():
     # 80 m: 120 x 80 m of footprint; 80 % forward is 16 m, 70 % to the side 36 m; half a footprint of margin
-    plan, flight = plan_area(P4, SQUARE, AreaSettings(height=80.0, angle_deg=90.0))
+    plan, flight = plan_area(P4, SQUARE, AreaSettings(height=80.0, angle_deg=90.0, plain=True))
     stations = plan.stations
     lines = [np.flatnonzero(stations.strip == s) for s in np.unique(stations.strip)]
     assert len(lines) == math.ceil((200 + 120) / 36) + 1 and len(lines[0]) == math.ceil((200 + 80) / 16 - 1e-3) + 1
@@ -172,12 +172,12 @@ def test_margin_and_roofs_decide_the_corners():
     """75/65 % planned on the ground without a margin leaves the corners of a 30 m roof with 2 photos."""
     spot = PLANE.from_degrees(SQUARE[:, 0], SQUARE[:, 1]) - PLANE.from_degrees(SQUARE[:, 0], SQUARE[:, 1]).mean(0)
     corners = {z: np.concatenate([spot, np.full((4, 1), z)], 1) for z in (0.0, 30.0)}
-    asked = AreaSettings(height=80.0, overlap=0.75, side_overlap=0.65, margin=0.0, min_views=1)
+    asked = AreaSettings(height=80.0, overlap=0.75, side_overlap=0.65, margin=0.0, min_views=1, plain=True)
     bare, _ = plan_area(P4, SQUARE, asked)
     assert counted(bare, corners[0.0]).min() <= 6 and counted(bare, corners[30.0]).min() <= 2
-    good, _ = plan_area(P4, SQUARE, AreaSettings(height=80.0))
+    good, _ = plan_area(P4, SQUARE, AreaSettings(height=80.0, plain=True))
     assert counted(good, corners[0.0]).min() >= 15 and counted(good, corners[30.0]).min() >= 6
-    roofs, _ = plan_area(P4, SQUARE, AreaSettings(height=80.0, roof_height=30.0))
+    roofs, _ = plan_area(P4, SQUARE, AreaSettings(height=80.0, roof_height=30.0, plain=True))
     assert counted(roofs, corners[30.0]).min() >= 15
 
 
@@ -211,9 +211,19 @@ def test_patterns_look_where_they_should():
     assert np.allclose(look / np.linalg.norm(look, axis=1, keepdims=True), to, atol=1e-4)
 
 
+def test_a_grid_has_tilted_passes_for_the_focal_length():
+    plan, _ = plan_area(P4, BENT, AreaSettings(height=60.0))
+    tilted = plan.stations.group == plan.stations.groups.index("tilted, across")
+    look = plan.stations.directions
+    assert np.allclose(-look[tilted, 2], math.cos(math.radians(30))) and np.allclose(-look[~tilted, 2], 1)
+    first = look[tilted][0, :2]
+    assert {1, -1} == set(np.round(look[tilted, :2] @ first / (first @ first)).astype(int))
+    assert "tilted, across" not in plan_area(P4, BENT, AreaSettings(height=60.0, plain=True))[0].stations.groups
+
+
 def test_terrain_is_followed_and_counted_on():
     raster = hills()
-    plan, flight = plan_area(P4, SQUARE, AreaSettings(height=60.0), raster)
+    plan, flight = plan_area(P4, SQUARE, AreaSettings(height=60.0, plain=True), raster)
     assert plan.place is not None
     assert plan.place[2] == pytest.approx(raster.at_degrees(SQUARE[:1, 0], SQUARE[:1, 1])[0])
     terrain = plan.triangles

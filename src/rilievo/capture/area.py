@@ -29,6 +29,7 @@ LEGAL_HEIGHT_M = 120.0  # the ceiling of the open category in the EU and of Part
 SIGHT_M = 500.0
 # Steeper ground is a wall: photos from above do not see it, and none is asked for.
 MAX_SLOPE_DEG = 60.0
+CALIBRATION_TILT = math.radians(30)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class AreaSettings:
     the lines, clockwise from north (None: the fewest lines).  tilt_deg: of oblique photos from straight down.
     clearance: least height above anything near.  home: take-off, latitude and longitude (None: the first corner).
     speed_m_s: None: as fast as drone and photo interval allow.  every_photo: a waypoint for each photo instead of
-    photos at intervals along lines.  margin: beyond the outline, in footprints."""
+    photos at intervals along lines.  plain: a grid without the two tilted passes that tell the focal length; for a
+    camera whose calibration is known.  margin: beyond the outline, in footprints."""
 
     height: float | None = None
     gsd: float | None = None
@@ -53,6 +55,7 @@ class AreaSettings:
     home: tuple[float, float] | None = None
     speed_m_s: float | None = None
     every_photo: bool = False
+    plain: bool = False
     margin: float = 0.5
     min_views: int = MIN_VIEWS
 
@@ -246,6 +249,16 @@ def _stations(ground: Ground, settings: AreaSettings, depth: float, shown: np.nd
             builder.strip(group, [_looking(np.array([*p, h]), to, tilt) for p, h in zip(places, z)])
 
     lines("grid", angle, None, 0.0)
+    if settings.pattern in ("grid", "cross") and not settings.plain:
+        # photos straight down from one height do not tell the focal length from the height: two passes that look ahead
+        # along a line across the grid do
+        line = outlines.middle_line(ground.outline, angle + math.pi / 2, step, margin)
+        for way in (line, line[::-1]):
+            to = (way[-1] - way[0]) / max(float(np.linalg.norm(way[-1] - way[0])), 1e-12)
+            places = way - depth * math.tan(CALIBRATION_TILT) * to
+            z = ground.base(places) + depth
+            poses = [_looking(np.array([*p, h]), to, CALIBRATION_TILT) for p, h in zip(places, z)]
+            builder.strip("tilted, across", poses)
     if settings.pattern == "cross":
         lines("cross grid", angle + math.pi / 2, None, 0.0)
     if settings.pattern == "oblique":

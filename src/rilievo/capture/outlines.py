@@ -207,6 +207,15 @@ def sweep(xy: np.ndarray, angle: float, gap: float, step: float, margin: tuple[f
     return lines
 
 
+def middle_line(xy: np.ndarray, angle: float, step: float, margin: tuple[float, float]) -> np.ndarray:
+    """Points (k, 2) of the one line that crosses the middle of a polygon in a direction; otherwise as `sweep`."""
+    c, s = math.cos(angle), math.sin(angle)
+    v = (xy @ np.array([[c, -s], [s, c]]))[:, 1]
+    gap = float(np.ptp(v)) + 2 * margin[1]
+    lines = sweep(xy, angle, gap / 2, step, margin)
+    return lines[len(lines) // 2]
+
+
 def _reach(turned: np.ndarray, low: float, high: float) -> tuple[float, float] | None:
     """From where to where the part of a polygon with low <= v <= high reaches along u."""
     us = [p[0] for p in turned if low <= p[1] <= high]

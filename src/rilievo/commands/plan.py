@@ -212,6 +212,8 @@ class PlanArea:
     """m/s (default: as fast as the camera writes photos)"""
     every_photo: bool = False
     """a waypoint for each photo, instead of photos at intervals along the lines"""
+    plain: bool = False
+    """no tilted passes across a grid; they tell the focal length, a calibrated camera does without"""
     min_views: int = 4
     """photos that shall see every point of ground and roofs"""
     format: Annotated[tuple[FlightFormat, ...], tyro.conf.arg(metavar="FORMAT...")] = (
@@ -244,7 +246,7 @@ class PlanArea:
             roof_height=0.0 if self.roof_height == "0" else parse_length(self.roof_height), angle_deg=self.angle,
             tilt_deg=self.tilt, clearance=parse_length(self.clearance),
             orbit_radius=None if self.orbit_radius is None else parse_length(self.orbit_radius), home=self.home,
-            speed_m_s=self.speed, every_photo=self.every_photo, margin=self.margin, min_views=self.min_views,
+            speed_m_s=self.speed, every_photo=self.every_photo, plain=self.plain, margin=self.margin, min_views=self.min_views,
         )  # fmt: skip
         raster = None if self.dem is None else read_raster(self.dem, self.dem_crs)
         made, flight = plan_area(find_gear(self.camera), outline, settings, raster)
