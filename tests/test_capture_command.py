@@ -90,7 +90,7 @@ def test_area_writes_a_file_for_each_format_and_battery(outline, tmp_path, capsy
         p.name for p in (tmp_path / "out").iterdir()
     }
     code, out, _ = run(
-        capsys, "area", outline, "--height", "30m", "--camera", "DJI Mini 2", "--pattern", "oblique", "--format", "kml",
+        capsys, "area", outline, "--height", "50m", "--camera", "DJI Mini 2", "--pattern", "oblique", "--format", "kml",
         "-o", tmp_path / "more", "--json",
     )  # fmt: skip
     flights = sorted(p.name for p in (tmp_path / "more").glob("flight*"))

@@ -236,7 +236,7 @@ def ring_facts(stations: Stations) -> dict[str, Any]:
                 "name": name,
                 "photos": int(mine.sum()),
                 "height_m": float(np.median(centers[mine, 2])),
-                "radius_m": float(np.median(np.linalg.norm(centers[mine, :2], axis=1))),
+                "radius_m": [float(v) for v in np.quantile(np.linalg.norm(centers[mine, :2], axis=1), [0, 1])],
             }
         )
     return {"rings": rings}
