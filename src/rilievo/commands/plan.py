@@ -246,7 +246,8 @@ class PlanArea:
             roof_height=0.0 if self.roof_height == "0" else parse_length(self.roof_height), angle_deg=self.angle,
             tilt_deg=self.tilt, clearance=parse_length(self.clearance),
             orbit_radius=None if self.orbit_radius is None else parse_length(self.orbit_radius), home=self.home,
-            speed_m_s=self.speed, every_photo=self.every_photo, plain=self.plain, margin=self.margin, min_views=self.min_views,
+            speed_m_s=self.speed, every_photo=self.every_photo, plain=self.plain, margin=self.margin,
+            min_views=self.min_views,
         )  # fmt: skip
         raster = None if self.dem is None else read_raster(self.dem, self.dem_crs)
         made, flight = plan_area(find_gear(self.camera), outline, settings, raster)
