@@ -90,7 +90,7 @@ def plan_object(
     step, notes = step_deg, []
     for _ in range(8):
         stations = _stations(around, tiers, step, overlap, fine * picture, underside)
-        found = assess(stations, camera, triangles, samples=samples)
+        found = assess(stations, camera, triangles, samples=samples, rays=_num_rays(half, fine * picture))
         # the least of the share that neighbours show of the same surface: a closer step until it is reached
         if not len(found.overlaps) or float(found.overlaps.min()) >= overlap or step < 4:
             break
@@ -130,6 +130,13 @@ def _standard(
         raise InputError(f"a step of {step_deg:g} degrees is not possible", "2 to 60 are", "10 to 15 are usual")
     check_overlap(overlap)
     return tiers, step_deg, overlap
+
+
+def _num_rays(half: np.ndarray, shown: np.ndarray) -> int:
+    """Rays along a picture's longer side so that enough of them meet an object that fills little of it: shares of a
+    few rays are too coarse to compare."""
+    filled = [min(1.0, 2 * math.hypot(half[0], half[1]) / shown[0]), min(1.0, 2 * half[2] / shown[1])]
+    return round(min(16 / math.sqrt(filled[0] * filled[1]), 96))
 
 
 def _fitting(gear: Gear, half: np.ndarray, picture: np.ndarray) -> float:
