@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 # verb -> (module, function, one line)
 VERBS: dict[str, tuple[str, str, str]] = {
+    "plan": ("rilievo.commands.plan", "plan", "where to take photos from: an object, a facade, a room, an area by drone"),
     "build": ("rilievo.commands.build", "build", "photos or a video in, textured 3D model and report out"),
     "depth": ("rilievo.commands.depth", "depth", "one photo in, depth map and 3D surface out"),
     "render": ("rilievo.commands.render", "render", "a video or frames along a path of the camera"),

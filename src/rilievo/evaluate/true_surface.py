@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float64, Int32
 
 from rilievo import geometry
+from rilievo.capture import coverage
 from rilievo.errors import InputError
 from rilievo.io.truth import Truth
-from rilievo.types import Camera, _Value
+from rilievo.types import _Value
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,8 @@ class TrueSurface(_Value):
 def sample_by_area(
     vertices: np.ndarray, faces: np.ndarray, num_samples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3) drawn evenly by area, float64, and the face of each (n,). Strata along the summed area keep the
-    noise below that of independent draws. Faces without area get none; a mesh without area gives no points."""
-    a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
-    summed = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
-    if not len(summed) or not summed[-1] > 0:
-        return np.zeros((0, 3)), np.zeros(0, np.int64)
-    rng = np.random.default_rng(seed)
-    where = (np.arange(num_samples) + rng.random(num_samples)) / num_samples * summed[-1]
-    face = np.minimum(np.searchsorted(summed, where, side="right"), len(summed) - 1)
-    u, v = rng.random(num_samples), rng.random(num_samples)
-    flip = u + v > 1  # fold the square onto the triangle
-    u, v = np.where(flip, 1 - u, u)[:, None], np.where(flip, 1 - v, v)[:, None]
-    return a[face] + u * (b[face] - a[face]) + v * (c[face] - a[face]), face
+    """Points (n, 3) drawn evenly by area, float64, and the face of each (n,)."""
+    return coverage.sample_by_area(vertices[faces], num_samples, seed)
 
 
 def prepare_surface(truth: Truth, *, config: EvaluateConfig = DEFAULT) -> TrueSurface:
@@ -78,7 +68,7 @@ def prepare_surface(truth: Truth, *, config: EvaluateConfig = DEFAULT) -> TrueSu
         a, b, c = (vertices[faces[:, k]] for k in range(3))
         normals = np.cross(b - a, c - a)[face]
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        scene = _embree_scene((vertices - origin)[faces])
+        scene = coverage.Obstacles((vertices - origin)[faces])
     elif truth.points is not None and len(truth.points):
         vertices, faces, normals, scene = truth.points, None, None, None
         origin = vertices.mean(0)
@@ -95,7 +85,7 @@ def prepare_surface(truth: Truth, *, config: EvaluateConfig = DEFAULT) -> TrueSu
     for camera, cam_from_world in zip(truth.cameras, truth.cam_from_world):
         cam_from_local = cam_from_world.copy()
         cam_from_local[:, 3] += cam_from_world[:, :3] @ origin
-        index = np.flatnonzero(_inside_picture(camera, cam_from_local, samples))
+        index = np.flatnonzero(coverage.Picture(camera).inside(cam_from_local, samples))
         eye = geometry.invert(cam_from_local)[:, 3]
         ray = samples[index] - eye
         distance = np.linalg.norm(ray, axis=1)
@@ -103,7 +93,7 @@ def prepare_surface(truth: Truth, *, config: EvaluateConfig = DEFAULT) -> TrueSu
             # an open surface is seen from both sides; the far side of a solid is hidden by the solid itself
             keep = np.abs((ray * normals[index]).sum(1)) > min_cos * distance
             index, ray, distance = index[keep], ray[keep], distance[keep]
-            keep = _unhidden(scene, eye, ray)
+            keep = scene.visible(eye, samples[index])
             index, ray, distance = index[keep], ray[keep], distance[keep]
         count[index] += 1
         depth = geometry.transform(cam_from_local, samples[index])[:, 2]
@@ -140,38 +130,3 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     order = np.argsort(values, kind="stable")
     summed = np.cumsum(weights[order])
     return float(values[order[np.searchsorted(summed, 0.5 * summed[-1])]])
-
-
-def _embree_scene(triangles: np.ndarray) -> Any:
-    from embreex import rtcore_scene
-    from embreex.mesh_construction import TriangleMesh
-
-    scene = rtcore_scene.EmbreeScene()
-    TriangleMesh(scene, np.ascontiguousarray(triangles, np.float32))
-    return scene
-
-
-def _unhidden(scene: Any, eye: np.ndarray, ray: np.ndarray) -> np.ndarray:
-    """True where nothing lies between eye and eye + ray, the last 1/5000 of the way left out."""
-    if not len(ray):
-        return np.zeros(0, bool)
-    origins = np.tile(eye.astype(np.float32), (len(ray), 1))
-    until = np.full(len(ray), 0.9998, np.float32)
-    return scene.run(origins, ray.astype(np.float32), until, query="OCCLUDED") != 0
-
-
-def _inside_picture(camera: Camera, cam_from_world: np.ndarray, points: np.ndarray) -> np.ndarray:
-    x = geometry.transform(cam_from_world, points)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        xy = x[:, :2] / x[:, 2:]
-    # distortion polynomials fold back far outside the picture: leave out what no pixel can reach
-    edge_x, edge_y = np.linspace(0, camera.width, 9), np.linspace(0, camera.height, 9)
-    border = np.concatenate(
-        [np.stack([edge_x, np.full(9, y)], -1) for y in (0.0, camera.height)]
-        + [np.stack([np.full(9, x), edge_y], -1) for x in (0.0, camera.width)]
-    )
-    reach = 1.02 * np.linalg.norm(geometry.undistort(camera, border), axis=1).max()
-    inside = (x[:, 2] > 0) & (np.hypot(xy[:, 0], xy[:, 1]) < reach)
-    uv = geometry.distort(camera, xy[inside])
-    inside[inside] = (uv >= 0).all(1) & (uv[:, 0] <= camera.width) & (uv[:, 1] <= camera.height)
-    return inside
