@@ -1,0 +1,239 @@
+"""How good single photos are for measuring, from their pixels alone: blur, light, noise, JPEG, texture, shine, shadow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from rilievo.stages.photo_blur import NO_BLUR_KNOWN, TILE, blur_of
+from rilievo.stages.photo_light import shadow_share, specular_share
+
+# Longer side of the copy that shares are counted on, px (about 2 Mpx), and of the one for shadows and highlights.
+_COPY, _SMALL = 1750, 640
+# Full-size crops that blur, noise and blocks are measured on: the best-textured of each cell of this grid.
+_CELLS = 4
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """Settings of `measure_photo`."""
+
+    version: ClassVar[int] = 1
+
+    dark_level: int = 12
+    """brightness (0 to 255) from which down a pixel counts as black"""
+    clipped_level: int = 253
+    """a channel at this level or above has run over"""
+    flat_contrast: float = 2.0
+    """standard deviation in grey levels below which a patch of 16 px of the 2 Mpx copy has no texture to match"""
+
+
+@dataclass(frozen=True)
+class PhotoQuality:
+    """Measures of one photo. Shares are of the picture's area, 0 to 1; NaN where nothing tells.
+
+    megapixels: of the file.  detail_megapixels: what is left of them after blur: pixels of a photo with the same detail.
+    sigma_px, defocus_px, motion_px, motion_deg, smear: see `photo_blur.Blur`.
+    brightness: median, 0 to 255.  dark_share: black.  clipped_share: pixels with a channel that ran over.
+    ev: log2 of mean linear light against 0.18 (a scene of average reflectance under a correct exposure: 0).
+    noise: sigma in grey levels at full size.
+    blocks: height of the steps at borders of JPEG's 8 px blocks, grey levels.  jpeg_quality: 1 to 100, of the file.
+    textureless_share: nothing to match.  specular_share: small highlights.  shadow_share: behind hard edges of shadow.
+    crop: (x, y) of the full-size crop of 256 px that shows its sharpness best.
+    """
+
+    width: int
+    height: int
+    megapixels: float
+    detail_megapixels: float
+    sigma_px: float
+    defocus_px: float
+    motion_px: float
+    motion_deg: float
+    smear: float
+    brightness: float
+    ev: float
+    dark_share: float
+    clipped_share: float
+    noise: float
+    blocks: float
+    jpeg_quality: float
+    textureless_share: float
+    specular_share: float
+    shadow_share: float
+    crop: tuple[int, int]
+
+
+def measure_photo(
+    pixels: np.ndarray, *, jpeg_quality: float = math.nan, config: QualityConfig = QualityConfig()
+) -> PhotoQuality:
+    """All measures of one photo. pixels: uint8 (h, w, 3) RGB at full resolution, at least 32 x 32. jpeg_quality: of the
+    file's tables, where it has some.
+
+    Light, texture, shadows and highlights are counted on a copy of about 2 Mpx, blur, noise and blocks on 16 crops of
+    256 px at full size. Raises TypeError for other pixels.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise TypeError(f"pixels must be uint8 (h, w, 3), got {pixels.dtype} {pixels.shape}")
+    import cv2
+
+    height, width = pixels.shape[:2]
+    copy = _shrunk(pixels, _COPY)
+    grey = _grey(copy)
+    tiles, corners = _best_tiles(pixels, grey)
+    noise = _noise(tiles)
+    square = [t for t in tiles if t.shape == (TILE, TILE)]
+    blur = blur_of(square, noise) if square else NO_BLUR_KNOWN
+    peaks = _histogram(cv2.max(cv2.max(copy[..., 0], copy[..., 1]), copy[..., 2]))
+    levels = _histogram(grey)
+    small = _shrunk(copy, _SMALL)
+    mpx = width * height / 1e6
+    # a Gaussian of sigma s passes waves up to about 1 / (2 pi s) (to 60 %); a pixel in focus passes 1 / 2.4
+    lost = 1.0 if math.isnan(blur.sigma_px) else max(1.0, blur.sigma_px / 0.6)
+    return PhotoQuality(
+        width=width,
+        height=height,
+        megapixels=mpx,
+        detail_megapixels=mpx / lost**2,
+        sigma_px=blur.sigma_px,
+        defocus_px=blur.defocus_px,
+        motion_px=blur.motion_px,
+        motion_deg=blur.motion_deg,
+        smear=blur.smear,
+        brightness=float(np.searchsorted(np.cumsum(levels), 0.5)),
+        ev=float(np.log2(max(float(levels @ _LINEAR), 1e-4) / 0.18)),
+        dark_share=float(peaks[: config.dark_level + 1].sum()),
+        clipped_share=float(peaks[config.clipped_level :].sum()),
+        noise=noise,
+        blocks=_blocks(tiles, corners),
+        jpeg_quality=jpeg_quality,
+        textureless_share=_textureless(grey, config.flat_contrast, noise),
+        specular_share=specular_share(small),
+        shadow_share=shadow_share(small),
+        crop=corners[0],
+    )
+
+
+# sRGB bytes to linear light
+_LINEAR = (np.arange(256) / 255.0) ** 2.2
+
+
+def _histogram(grey: np.ndarray) -> np.ndarray:
+    """Share of each of the 256 levels."""
+    return np.bincount(grey.ravel(), minlength=256) / grey.size
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+
+
+def _shrunk(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Area-averaged by a whole factor, which is several times quicker than any other, to at most `size` px."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    factor = -(-max(height, width) // size)
+    if factor == 1:
+        return pixels
+    h, w = height // factor, width // factor
+    if not h or not w:
+        return pixels
+    return cv2.resize(pixels[: h * factor, : w * factor], (w, h), interpolation=cv2.INTER_AREA)
+
+
+def _best_tiles(pixels: np.ndarray, grey: np.ndarray) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
+    """Grey full-size crops of up to 256 px, the best-textured of each cell of a grid, best first, and where (x, y) they
+    lie. grey: the copy that texture is looked for in."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    if height < TILE or width < TILE:
+        return [_grey(pixels)], [(0, 0)]
+    factor = width / grey.shape[1]
+    gradient = cv2.absdiff(grey[:-1, :-1], grey[1:, 1:])
+    side = max(4, round(TILE / factor))
+    if min(gradient.shape) < side:
+        side = min(gradient.shape)
+    # texture everywhere in the crop, not one strong edge: small differences count as much as large ones
+    mean = cv2.boxFilter(np.minimum(gradient, 24), cv2.CV_32F, (side, side), anchor=(0, 0))
+    limit_y, limit_x = gradient.shape[0] - side + 1, gradient.shape[1] - side + 1
+    found = []
+    for i in range(_CELLS):
+        for j in range(_CELLS):
+            top, bottom = limit_y * i // _CELLS, limit_y * (i + 1) // _CELLS
+            left, right = limit_x * j // _CELLS, limit_x * (j + 1) // _CELLS
+            part = mean[top : max(bottom, top + 1), left : max(right, left + 1)]
+            r, c = np.unravel_index(int(np.argmax(part)), part.shape)
+            x = min(round((left + int(c)) * factor), width - TILE)
+            y = min(round((top + int(r)) * factor), height - TILE)
+            found.append((-float(part[r, c]), y, x))
+    found = sorted(set(found))
+    return (
+        [_grey(pixels[y : y + TILE, x : x + TILE]) for _, y, x in found],
+        [(x, y) for _, y, x in found],
+    )
+
+
+def _noise(tiles: list[np.ndarray]) -> float:
+    """Sigma of the noise in grey levels: the smoothest patches of 8 px under a filter that knows no planes (Immerkaer
+    1996, eq. 2)."""
+    import cv2
+
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+    found = []
+    for tile in tiles:
+        h, w = tile.shape[0] // 8 * 8, tile.shape[1] // 8 * 8
+        if h < 16 or w < 16:
+            continue
+        high = cv2.filter2D(tile, cv2.CV_32F, kernel)[:h, :w]
+        level = cv2.resize(tile[:h, :w], (w // 8, h // 8), interpolation=cv2.INTER_AREA)
+        power = cv2.resize(high * high, (w // 8, h // 8), interpolation=cv2.INTER_AREA)
+        found.append(power[(level > 8) & (level < 247)])
+    power = np.concatenate(found) if found else np.zeros(0)
+    if len(power) < 16:
+        return 0.0
+    # the lowest tenth of means of 64 squares lies at 0.77 of their expectation
+    return float(np.sqrt(np.quantile(power, 0.1) / 0.77))
+
+
+def _blocks(tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> float:
+    """Mean height of steps at borders of 8 px blocks beyond those elsewhere, grey levels, along rows and columns."""
+    found = []
+    for axis in (0, 1):
+        total, count = np.zeros(8), np.zeros(8)
+        for tile, corner in zip(tiles, corners):
+            t = tile.astype(np.int16)
+            step = np.abs(np.diff(t, axis=axis)).astype(np.float32)
+            # a real edge rises over several pixels: what the neighbouring steps hold does not count
+            inner = step.take(range(1, step.shape[axis] - 1), axis)
+            around = np.maximum(
+                step.take(range(step.shape[axis] - 2), axis), step.take(range(2, step.shape[axis]), axis)
+            )
+            excess = np.maximum(inner - around, 0) * (around < 6)
+            line = excess.mean(1 - axis)
+            phase = (np.arange(len(line)) + 2 + corner[1 - axis]) % 8
+            total += np.bincount(phase, line, 8)
+            count += np.bincount(phase, minlength=8)
+        line = total / np.maximum(count, 1)
+        found.append(float(line.max() - np.median(line)))
+    return max(min(found), 0.0)
+
+
+def _textureless(grey: np.ndarray, contrast: float, noise: float) -> float:
+    import cv2
+
+    h, w = grey.shape[0] // 16 * 16, grey.shape[1] // 16 * 16
+    if not h or not w:
+        return math.nan
+    g = grey[:h, :w].astype(np.float32)
+    size = (w // 16, h // 16)
+    mean = cv2.resize(g, size, interpolation=cv2.INTER_AREA)
+    square = cv2.resize(g * g, size, interpolation=cv2.INTER_AREA)
+    # noise is texture only where it is much weaker in the copy than at full size: take it off as if it were not
+    spread = np.sqrt(np.maximum(square - mean * mean - min(noise, 2.0) ** 2 / 4, 0))
+    return float((spread < contrast).mean())
