@@ -68,10 +68,14 @@ class PhotoQuality:
 
 
 def measure_photo(
-    pixels: np.ndarray, *, jpeg_quality: float = math.nan, config: QualityConfig = QualityConfig()
+    pixels: np.ndarray,
+    *,
+    mask: np.ndarray | None = None,
+    jpeg_quality: float = math.nan,
+    config: QualityConfig = QualityConfig(),
 ) -> PhotoQuality:
-    """All measures of one photo. pixels: uint8 (h, w, 3) RGB at full resolution, at least 32 x 32. jpeg_quality: of the
-    file's tables, where it has some.
+    """All measures of one photo. pixels: uint8 (h, w, 3) RGB at full resolution, at least 32 x 32. mask: bool (h, w),
+    True where shares are counted. jpeg_quality: of the file's tables, where it has some.
 
     Light, texture, shadows and highlights are counted on a copy of about 2 Mpx, blur, noise and blocks on 16 crops of
     256 px at full size. Raises TypeError for other pixels.
@@ -87,9 +91,11 @@ def measure_photo(
     noise = _noise(tiles)
     square = [t for t in tiles if t.shape == (TILE, TILE)]
     blur = blur_of(square, noise) if square else NO_BLUR_KNOWN
-    peaks = _histogram(cv2.max(cv2.max(copy[..., 0], copy[..., 1]), copy[..., 2]))
-    levels = _histogram(grey)
+    where = None if mask is None else _mask_of(mask, grey.shape)
+    peak = cv2.max(cv2.max(copy[..., 0], copy[..., 1]), copy[..., 2])
+    peaks, levels = (_histogram(a if where is None else a[where]) for a in (peak, grey))
     small = _shrunk(copy, _SMALL)
+    inside = 1.0 if where is None else max(float(where.mean()), 1e-6)
     mpx = width * height / 1e6
     # a Gaussian of sigma s passes waves up to about 1 / (2 pi s) (to 60 %); a pixel in focus passes 1 / 2.4
     lost = 1.0 if math.isnan(blur.sigma_px) else max(1.0, blur.sigma_px / 0.6)
@@ -110,15 +116,23 @@ def measure_photo(
         noise=noise,
         blocks=_blocks(tiles, corners),
         jpeg_quality=jpeg_quality,
-        textureless_share=_textureless(grey, config.flat_contrast, noise),
-        specular_share=specular_share(small),
-        shadow_share=shadow_share(small),
+        textureless_share=_textureless(grey, where, config.flat_contrast, noise),
+        specular_share=min(specular_share(small) / inside, 1.0),
+        shadow_share=min(shadow_share(small) / inside, 1.0),
         crop=corners[0],
     )
 
 
 # sRGB bytes to linear light
 _LINEAR = (np.arange(256) / 255.0) ** 2.2
+
+
+def _mask_of(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
+    """The mask at the size of the copy; None where it hides all."""
+    import cv2
+
+    small = cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return small if small.any() else None
 
 
 def _histogram(grey: np.ndarray) -> np.ndarray:
@@ -224,7 +238,7 @@ def _blocks(tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> float:
     return max(min(found), 0.0)
 
 
-def _textureless(grey: np.ndarray, contrast: float, noise: float) -> float:
+def _textureless(grey: np.ndarray, where: np.ndarray | None, contrast: float, noise: float) -> float:
     import cv2
 
     h, w = grey.shape[0] // 16 * 16, grey.shape[1] // 16 * 16
@@ -236,4 +250,7 @@ def _textureless(grey: np.ndarray, contrast: float, noise: float) -> float:
     square = cv2.resize(g * g, size, interpolation=cv2.INTER_AREA)
     # noise is texture only where it is much weaker in the copy than at full size: take it off as if it were not
     spread = np.sqrt(np.maximum(square - mean * mean - min(noise, 2.0) ** 2 / 4, 0))
+    if where is not None:
+        whole = cv2.resize(where[:h, :w].astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
+        return float((spread[whole] < contrast).mean()) if whole.any() else math.nan
     return float((spread < contrast).mean())

@@ -1,0 +1,150 @@
+"""Checking photos: looking at each, a quick alignment at low resolution, what it covers, and what to take next."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from rilievo import kernels
+from rilievo.chain import Chain
+from rilievo.checking.alignment import Aligned
+from rilievo.checking.looks import Look, LookConfig, look
+from rilievo.checking.result import Checked, conclude
+from rilievo.codec import content_id
+from rilievo.errors import AlignmentError, InputError
+from rilievo.gather import Gathered, _file_hash, gather
+from rilievo.io import photos as files
+from rilievo.pipelines import find_cameras, make_cloud
+from rilievo.plan import BuildSettings, Run
+from rilievo.project import Project
+from rilievo.types import Features, Mesh
+
+# Longer side of the photos that are aligned, and of the depth maps of the draft surface, px.
+SIZES = {"draft": (800, 240), "normal": (1000, 320), "high": (1600, 480)}
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """What may change the result. kind: what is photographed: auto, object, front or area.  num_next: how many photos
+    to propose.  surface: whether a draft surface is made."""
+
+    quality: str = "normal"
+    kind: str = "auto"
+    num_next: int = 5
+    surface: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Shrunk(Gathered):
+    """Photos that stages see at low resolution."""
+
+    max_size: int = 1000
+
+    @classmethod
+    def of(cls, found: Gathered, max_size: int) -> Shrunk:
+        """The same photos with at most that many px on their longer side."""
+        photos, ids = [], []
+        for photo, photo_id in zip(found.photos, found.photo_ids):
+            scale = min(1.0, max_size / max(photo.width, photo.height))
+            photos.append(
+                replace(
+                    photo,
+                    content_id=content_id(photo.content_id, max_size),
+                    width=max(1, round(photo.width * scale)),
+                    height=max(1, round(photo.height * scale)),
+                    focal_px=photo.focal_px * scale if photo.focal_px else None,
+                    camera_key=f"{photo.camera_key} | at most {max_size} px",
+                )
+            )
+            ids.append(content_id(photo_id, max_size))
+        return cls(tuple(photos), tuple(ids), found.sources, found.rejected, None, None, max_size)
+
+    def load_pixels(self, name: str) -> np.ndarray:
+        return files.load_pixels(self.source(name), max_size=self.max_size)
+
+    def load_mask(self, name: str) -> np.ndarray | None:
+        return files.load_mask(self.source(name), max_size=self.max_size)
+
+
+def check_photos(
+    paths: Iterable[Path | str],
+    *,
+    house: Path | None = None,
+    masks: Path | None = None,
+    settings: CheckSettings = CheckSettings(),
+    run: Run = Run(),
+    say: Callable[[str], None] = lambda _: None,
+) -> Checked:
+    """All that can be said of photos before a build. house: the folder that keeps intermediate results, so that the
+    same check with more photos does only the new work; None: a temporary one.
+
+    Photos that form no scene are a result, not an error. Raises InputError when nothing can be used at all.
+    """
+    kernels.set_num_threads(run.num_threads)
+    keeper: AbstractContextManager = (
+        nullcontext(str(house)) if house else tempfile.TemporaryDirectory(prefix="rilievo-check-")
+    )
+    with keeper as folder:
+        chain = Chain(Project(folder), kernels.native().num_threads(), run.progress)
+        found = gather(chain, paths, masks=masks)
+        looks = look_at_all(chain, found)
+        aligned, why = None, ""
+        if len(found.photos) < 2:
+            why = "one photo alone cannot be aligned"
+        else:
+            try:
+                aligned = align(chain, found, settings)
+            except AlignmentError as error:
+                why = "; ".join(p for p in (error.what, error.why) if p)
+                say(f"no alignment: {why}")
+        return conclude(found, looks, aligned, why, kind=settings.kind, num_next=settings.num_next)
+
+
+def look_at_all(chain: Chain, found: Gathered) -> list[Look]:
+    """Measures of all photos, kept by their content."""
+    sources = {p.name: s for p, s in zip(found.photos, found.sources)}
+
+    def key(name: str) -> list[str]:
+        mask = sources[name].mask
+        return [found.photo(name).content_id, _file_hash(mask) if mask else ""]
+
+    ids = chain.each("looks", LookConfig(), sources, key, lambda name: look(sources[name]).to_value(), parallel=True)
+    return [Look.from_value(name, chain.project.get(ids[name])) for name in sources]
+
+
+def align(chain: Chain, found: Gathered, settings: CheckSettings) -> Aligned:
+    """Cameras, sparse points and a closed draft surface at low resolution. Raises AlignmentError when the photos form
+    no scene."""
+    size, depth_size = SIZES[settings.quality]
+    small = Shrunk.of(found, size)
+    build = BuildSettings(quality="draft", keypoints="sift", seed=settings.seed, depth_size=depth_size)
+    sparse = find_cameras(chain, small, build)
+    scene = sparse.reconstruction
+    matches = [chain.project.get(i) for i in chain.project.read()["made_from"]["matches"]]
+    features: dict[str, Features] = {name: chain.project.get(i) for name, i in sparse.features.items()}
+    mesh = draft_surface(chain, small, sparse, build) if settings.surface else None
+    return Aligned(small.photos, scene, tuple(matches), features, mesh)
+
+
+def draft_surface(chain: Chain, small: Shrunk, sparse, build: BuildSettings) -> Mesh | None:  # noqa: ANN001
+    """A coarse surface, closed where nothing was seen (`inferred`); None where the photos give none."""
+    from rilievo.stages.mesh import MeshConfig, mesh_cloud
+
+    config = MeshConfig(max_faces=60_000, watertight=True)
+    try:
+        cloud = make_cloud(chain, small, sparse, build)
+        surface = chain.one(
+            "draft surface",
+            config,
+            [cloud, sparse.object_id],
+            lambda: mesh_cloud(chain.project.get(cloud), sparse.reconstruction, config=config),
+        )
+    except (AlignmentError, InputError):  # too little for a surface: the sparse points have to do
+        return None
+    return chain.project.get(surface)
