@@ -74,8 +74,6 @@ def single(quality: PhotoQuality) -> list[Finding]:
     if q.shadow_share > 0.2:
         text = f"has hard shadows over {100 * q.shadow_share:.0f} % of its area"
         found.append(Finding("shadow", NOTE, text, "an overcast sky or soft light", q.shadow_share))
-    if q.megapixels < 2:
-        found.append(Finding("small", WEAK, f"has only {q.megapixels:.1f} Mpx", "the camera's full size", q.megapixels))
     return found
 
 

@@ -76,7 +76,7 @@ def of_set(looks: Sequence[Look]) -> list[Finding]:
     for limit, word in ((MIN_MPX, "minimum"), (PRO_MPX, "professional")):
         if 1.02 * mpx < limit:
             text = f"photos have {mpx:.1f} Mpx; the {word} standard is {limit:.0f}"
-            found.append(Finding("resolution", NOTE, text, "the camera's full size, or get nearer", mpx))
+            found.append(Finding("resolution", WEAK if limit == MIN_MPX else NOTE, text, "the camera's full size, or get nearer", mpx))
             break
     if detail < 0.5 * mpx:
         text = f"photos are soft throughout: {detail:.1f} of {mpx:.1f} Mpx hold detail"
