@@ -87,10 +87,7 @@ def check_photos(
     Photos that form no scene are a result, not an error. Raises InputError when nothing can be used at all.
     """
     kernels.set_num_threads(run.num_threads)
-    keeper: AbstractContextManager = (
-        nullcontext(str(house)) if house else tempfile.TemporaryDirectory(prefix="rilievo-check-")
-    )
-    with keeper as folder:
+    with _keeper(house) as folder:
         chain = Chain(Project(folder), kernels.native().num_threads(), run.progress)
         found = gather(chain, paths, masks=masks)
         looks = look_at_all(chain, found)
@@ -104,6 +101,11 @@ def check_photos(
                 why = "; ".join(p for p in (error.what, error.why) if p)
                 say(f"no alignment: {why}")
         return conclude(found, looks, aligned, why, kind=settings.kind, num_next=settings.num_next)
+
+
+def _keeper(folder: Path | None) -> AbstractContextManager[str]:
+    """The folder of a project: the one that is given, or a temporary one."""
+    return nullcontext(str(folder)) if folder else tempfile.TemporaryDirectory(prefix="rilievo-check-")
 
 
 def look_at_all(chain: Chain, found: Gathered) -> list[Look]:
@@ -132,7 +134,7 @@ def align(chain: Chain, found: Gathered, settings: CheckSettings) -> Aligned:
     return Aligned(small.photos, scene, tuple(matches), features, mesh)
 
 
-def draft_surface(chain: Chain, small: Shrunk, sparse, build: BuildSettings) -> Mesh | None:  # noqa: ANN001
+def draft_surface(chain: Chain, small: Shrunk, sparse, build: BuildSettings) -> Mesh | None:
     """A coarse surface, closed where nothing was seen (`inferred`); None where the photos give none."""
     from rilievo.stages.mesh import MeshConfig, mesh_cloud
 
@@ -148,3 +150,42 @@ def draft_surface(chain: Chain, small: Shrunk, sparse, build: BuildSettings) -> 
     except (AlignmentError, InputError):  # too little for a surface: the sparse points have to do
         return None
     return chain.project.get(surface)
+
+
+def check_house(
+    house: Path,
+    *,
+    kept: Path | None = None,
+    kind: str = "auto",
+    num_next: int = 5,
+    run: Run = Run(),
+    say: Callable[[str], None] = lambda _: None,
+) -> Checked:
+    """All that can be said of a house's photos after its build: also why each failed or is weak, and the photo that
+    would have helped. The house is only read. kept: the folder that keeps the measures of photos; None: a temporary one.
+    Raises InputError when there is no build, or its photos are gone."""
+    from rilievo.checking import house as after
+
+    kernels.set_num_threads(run.num_threads)
+    built = Project(house, create=False)
+    aligned = after.aligned_of(built)
+    sources = after.sources_of(built, [p.name for p in aligned.photos])
+    missing = [p.name for p in aligned.photos if p.name not in sources]
+    if not sources:
+        raise InputError(
+            f"the photos of {house} are gone",
+            f"none of {len(aligned.photos)} is where it was",
+            "put them back, or check their folder: rilievo check PHOTOS",
+        )
+    if missing:
+        say(f"{len(missing)} photos are no longer where they were, e.g. {missing[0]}: they are not looked at")
+    there = [p for p in aligned.photos if p.name in sources]
+    ids = tuple("" for _ in there)
+    rejected = tuple(files.Rejected(name, "its file is gone") for name in missing)
+    found = Gathered(tuple(there), ids, tuple(sources[p.name] for p in there), rejected)
+    with _keeper(kept) as folder:
+        chain = Chain(Project(folder), kernels.native().num_threads(), run.progress)
+        looks = look_at_all(chain, found)
+    checked = conclude(found, looks, aligned, "", kind=kind, num_next=num_next, built=True)
+    after.explain_photos(aligned, checked.around, checked.document["photos"]["list"])
+    return checked

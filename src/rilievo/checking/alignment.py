@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rilievo.stages.mapping import MIN_PAIR_MATCHES, MIN_REGISTER, components, pairs
 from rilievo.types import Features, Matches, Mesh, Photo, Reconstruction
 

@@ -167,9 +167,7 @@ def _tiers(names: tuple[str, ...], azimuth: np.ndarray, elevation: np.ndarray) -
     for g in enough:
         a = np.sort(azimuth[g])
         steps = np.diff(np.r_[a, a[0] + 360]) if len(a) > 1 else np.array([360.0])
-        out.append(
-            Tier(float(np.mean(elevation[g])), tuple(names[i] for i in sorted(g)), float(np.median(steps)))
-        )
+        out.append(Tier(float(np.mean(elevation[g])), tuple(names[i] for i in sorted(g)), float(np.median(steps))))
     return tuple(out)
 
 

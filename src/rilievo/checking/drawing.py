@@ -53,7 +53,7 @@ def _from_above(checked: Checked, size: int) -> str:
     flat = (patches.points - around.target) @ axes
     everything = np.concatenate([eyes, new, *([np.quantile(flat[keep], [0.02, 0.98], axis=0)] if keep.any() else [])])
     low, high = everything.min(0), everything.max(0)
-    span = max(float((high - low).max()), 1e-9) * 1.22
+    span = max(float((high - low).max()), 1e-9) * 1.3
     middle = (low + high) / 2
 
     def at(xy: np.ndarray) -> np.ndarray:
@@ -72,12 +72,16 @@ def _from_above(checked: Checked, size: int) -> str:
         dots = "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in places)
         width = 2 if color == _SEEN else 3
         if dots:
-            out.append(f'<path d="{dots}" stroke="{color}" stroke-width="{width}" stroke-linecap="round" opacity=".6"/>')
+            out.append(
+                f'<path d="{dots}" stroke="{color}" stroke-width="{width}" stroke-linecap="round" opacity=".6"/>'
+            )
     ahead = scene.cam_from_world[:, 2, :3] @ axes
     for k, name in enumerate(scene.names):
         shape = _camera(at(eyes[k]), ahead[k], size * 0.018)
         color = _COLORS[levels.get(name, "good")]
-        out.append(f'<polygon points="{shape}" fill="{color}" fill-opacity=".85"><title>{escape(name)}</title></polygon>')
+        out.append(
+            f'<polygon points="{shape}" fill="{color}" fill-opacity=".85"><title>{escape(name)}</title></polygon>'
+        )
     for k, p in enumerate(checked.proposals, 1):
         place = at(new[k - 1])
         shape = _camera(place, p.cam_from_world[2, :3] @ axes, size * 0.034)
@@ -99,7 +103,8 @@ def _first_and_sides(around: Around, names: tuple[str, ...], places: np.ndarray)
     out, middle = [], places.mean(0)
     for name in sorted(wanted & set(names)):
         x, y = places[names.index(name)]
-        anchor, dx = ("start", 10) if x > middle[0] else ("end", -10)
+        # towards the middle, where there is room
+        anchor, dx = ("end", -10) if x > middle[0] else ("start", 10)
         short = name.rsplit("/", 1)[-1]
         out.append(f'<text class="s" text-anchor="{anchor}" x="{x + dx:.1f}" y="{y - 6:.1f}">{escape(short)}</text>')
     return out
@@ -133,10 +138,12 @@ def _unrolled(checked: Checked, width: int, height: int) -> str:
         x = left + (azimuth % 360) / 360 * (right - left)
         return x, bottom - (elevation - low) / (90 - low) * (bottom - top)
 
-    out = [f'<text x="10" y="16">all round: where photos look from</text>']
+    out = ['<text x="10" y="16">all round: where photos look from</text>']
     for e in range(int(low), 91, 30):
         y = at(0, e)[1]
-        out.append(f'<path d="M{left} {y:.1f}H{right}" stroke="#8886"/><text class="s" x="6" y="{y + 4:.1f}">{e}°</text>')
+        out.append(
+            f'<path d="M{left} {y:.1f}H{right}" stroke="#8886"/><text class="s" x="6" y="{y + 4:.1f}">{e}°</text>'
+        )
     for a in range(0, 360, 45):
         x = at(a, low)[0]
         out.append(f'<text class="s" text-anchor="middle" x="{x:.1f}" y="{bottom + 15:.1f}">{a}°</text>')
@@ -146,7 +153,9 @@ def _unrolled(checked: Checked, width: int, height: int) -> str:
             spans = [(spans[0][0], 359.99), (0.0, spans[0][1] - 360)]
         for a, b in spans:
             x0, x1 = at(a, low)[0], at(min(b, 359.99), low)[0]
-            out.append(f'<rect x="{x0:.1f}" y="{top}" width="{x1 - x0:.1f}" height="{bottom - top}" fill="{_GAP}" fill-opacity=".12"/>')
+            out.append(
+                f'<rect x="{x0:.1f}" y="{top}" width="{x1 - x0:.1f}" height="{bottom - top}" fill="{_GAP}" fill-opacity=".12"/>'
+            )
     for k, name in enumerate(aligned.scene.names):
         x, y = at(float(around.azimuth_deg[k]), float(around.elevation_deg[k]))
         color = _COLORS[levels.get(name, "good")]

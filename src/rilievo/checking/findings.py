@@ -78,7 +78,9 @@ def single(quality: PhotoQuality) -> list[Finding]:
 
 
 def _blur(q: PhotoQuality, level: str, compared: str) -> Finding:
-    left = f"; {q.detail_megapixels:.1f} of {q.megapixels:.1f} Mpx are left" if q.detail_megapixels < q.megapixels else ""
+    left = (
+        f"; {q.detail_megapixels:.2g} of {q.megapixels:.2g} Mpx are left" if q.detail_megapixels < q.megapixels else ""
+    )
     if q.motion_px > 0 and q.motion_px / math.sqrt(12) > 0.6 * q.defocus_px:
         text = f"is shaken over {q.motion_px:.0f} px, {spell_direction(q.motion_deg)}{compared}{left}"
         hint = "take it again: a shorter exposure, a tripod, or both elbows on the body"

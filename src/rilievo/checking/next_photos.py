@@ -113,9 +113,7 @@ class _Candidate:
     reason: str
 
 
-def propose(
-    scene: Reconstruction, around: Around, patches: Patches, num: int = 5
-) -> tuple[list[Proposal], np.ndarray]:
+def propose(scene: Reconstruction, around: Around, patches: Patches, num: int = 5) -> tuple[list[Proposal], np.ndarray]:
     """(photos to take next, best first in the order of a walk; bool (n,): surface that photos can see at all, from where
     there are some or could be).
 
@@ -248,9 +246,7 @@ def _view(picture: Picture, pose: np.ndarray, patches: Patches, around: Around, 
     return _Candidate(pose, rows[keep], direction[keep], incidence[keep], azimuth, elevation, reason)
 
 
-def _proposal(
-    scene: Reconstruction, around: Around, camera: Camera, c: _Candidate, gain: float
-) -> Proposal:
+def _proposal(scene: Reconstruction, around: Around, camera: Camera, c: _Candidate, gain: float) -> Proposal:
     eye = geometry.invert(c.pose)[:, 3]
     turn = (c.azimuth - around.azimuth_deg + 180) % 360 - 180
     rise = c.elevation - around.elevation_deg

@@ -46,7 +46,9 @@ def _cards(d: Mapping[str, Any]) -> str:
     if a["done"]:
         cards.append((f"{a['placed']} / {photos['usable']}", "placed"))
         if a["overlap"]["median"] is not None:
-            cards.append((f"{100 * a['overlap']['median']:.0f} %", "overlap of neighbours (60 minimum, 80 professional)"))
+            cards.append(
+                (f"{100 * a['overlap']['median']:.0f} %", "overlap of neighbours (60 minimum, 80 professional)")
+            )
     if c is not None:
         cards.insert(0, (f"{c['score']:.0f} / 100", "coverage"))
         cards.append((f"{100 * c['below_3_views_share']:.1f} %", "of the surface has fewer than 3 views"))
@@ -66,9 +68,13 @@ def _photos(checked: Checked) -> str:
         picture = image_tag(look.thumbnail, row["name"])
         crop = image_tag(look.crop, f"{row['name']} at 100 %") if row["level"] != "good" else ""
         said = [f'<span class="{_CLASS[row["level"]]}">{_WORD[row["level"]]}</span>']
-        said += [escape(f["text"]) + (f" <small>({escape(f['hint'])})</small>" if f["hint"] else "") for f in row["findings"]]
+        said += [
+            escape(f["text"]) + (f" <small>({escape(f['hint'])})</small>" if f["hint"] else "") for f in row["findings"]
+        ]
         if row["reason"]:
-            said.append(escape(f"not placed: {row['reason']}"))
+            said.append(escape(row["reason"] if row["placed"] else f"not placed: {row['reason']}"))
+        if row.get("fix"):
+            said.append(f"would have helped: {escape(row['fix']['words'])}")
         if row["advice"] != "keep":
             said.append(f"<b>{escape(row['advice'])}</b>")
         blur = "?" if q["sigma_px"] is None else f"{q['sigma_px']:.1f}"
@@ -97,9 +103,21 @@ def _alignment(d: Mapping[str, Any]) -> str:
     if r is not None:
         rows.append(("Kind of capture", r["kind"]))
         if r["kind"] == "object":
-            tiers = "; ".join(f"{t['photos']} photos at {t['elevation_deg']:.0f}°, one every {t['step_deg']:.0f}°" for t in r["tiers"])
+            tiers = "; ".join(
+                f"{t['photos']} photos at {t['elevation_deg']:.0f}°, one every {t['step_deg']:.0f}°" for t in r["tiers"]
+            )
             rows.append(("Tiers", tiers))
     if c is not None:
-        rows.append(("Views of a patch", f"{c['views_median']:.0f} (median), spanning {c['angle_median_deg']}°, the squarest {c['incidence_median_deg']}° aslant"))
-        rows.append(("Coverage", f"{c['surface_score']:.0f} of 100 for the surface ({c['surface']}); {c['missing_round_deg']:.0f}° of the round are missing"))
+        rows.append(
+            (
+                "Views of a patch",
+                f"{c['views_median']:.0f} (median), spanning {c['angle_median_deg']}°, the squarest {c['incidence_median_deg']}° aslant",
+            )
+        )
+        rows.append(
+            (
+                "Coverage",
+                f"{c['surface_score']:.0f} of 100 for the surface ({c['surface']}); {c['missing_round_deg']:.0f}° of the round are missing",
+            )
+        )
     return html_table(("", ""), [(escape(k), escape(v)) for k, v in rows])

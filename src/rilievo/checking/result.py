@@ -41,7 +41,7 @@ class Checked:
 
     @property
     def level(self) -> str:
-        """"good", "weak" or "bad"."""
+        """ "good", "weak" or "bad"."""
         return self.document["level"]
 
 
@@ -53,8 +53,9 @@ def conclude(
     *,
     kind: str = "auto",
     num_next: int = 5,
+    built: bool = False,
 ) -> Checked:
-    """The result of a check. why: what hindered the alignment, when there is none."""
+    """The result of a check. why: what hindered the alignment, when there is none. built: the alignment is a build's."""
     names = [look.name for look in looks]
     by_name = {look.name: look for look in looks}
     around, patches, wanted, graph = None, None, None, None
@@ -85,6 +86,7 @@ def conclude(
     free = _free(merged, by_name, aligned, patches, wanted)
     rows = [_row(by_name[n], merged.get(n, []), aligned, around, shared, free.get(n), found.photo(n)) for n in names]
     document: dict[str, Any] = {
+        "built": built,
         "photos": {
             "total": len(names) + len(found.rejected),
             "usable": len(names),

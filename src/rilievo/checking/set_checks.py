@@ -76,7 +76,11 @@ def of_set(looks: Sequence[Look]) -> list[Finding]:
     for limit, word in ((MIN_MPX, "minimum"), (PRO_MPX, "professional")):
         if 1.02 * mpx < limit:
             text = f"photos have {mpx:.1f} Mpx; the {word} standard is {limit:.0f}"
-            found.append(Finding("resolution", WEAK if limit == MIN_MPX else NOTE, text, "the camera's full size, or get nearer", mpx))
+            found.append(
+                Finding(
+                    "resolution", WEAK if limit == MIN_MPX else NOTE, text, "the camera's full size, or get nearer", mpx
+                )
+            )
             break
     if detail < 0.5 * mpx:
         text = f"photos are soft throughout: {detail:.1f} of {mpx:.1f} Mpx hold detail"
@@ -84,7 +88,13 @@ def of_set(looks: Sequence[Look]) -> list[Finding]:
     for kind, key, limit, text, hint in (
         ("textureless", "textureless_share", 0.5, "{:.0f} % of the area has no texture", "put patterns around"),
         ("shadow", "shadow_share", 0.1, "hard shadows lie over {:.0f} % of the area", "an overcast sky or soft light"),
-        ("specular", "specular_share", 0.004, "highlights cover {:.1f} % of the area", "polarising filters, soft light"),
+        (
+            "specular",
+            "specular_share",
+            0.004,
+            "highlights cover {:.1f} % of the area",
+            "polarising filters, soft light",
+        ),
         ("clipped", "clipped_share", 0.05, "{:.0f} % of the area has run over", "expose less"),
     ):
         values = [getattr(look.quality, key) for look in looks]

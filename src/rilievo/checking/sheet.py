@@ -38,7 +38,9 @@ def contact_sheet(looks: Sequence[Look], rows: Sequence[dict[str, Any]]) -> np.n
         q = look.quality
         draw.rectangle((x, y + _CELL + 3, x + 4, y + _CELL + _TEXT - 4), fill=_COLORS[row["level"]])
         measures = f"blur {q.sigma_px:.1f} px" + (f", shaken {q.motion_px:.0f} px" if q.motion_px > 0 else "")
-        draw.text((x + 9, y + _CELL + 3), _cut(f"{row['name']}   {measures}, noise {q.noise:.1f}", 74), (30, 30, 30), font)
+        draw.text(
+            (x + 9, y + _CELL + 3), _cut(f"{row['name']}   {measures}, noise {q.noise:.1f}", 74), (30, 30, 30), font
+        )
         said = "; ".join(f["text"] for f in row["findings"][:2]) or row["reason"] or "nothing to object to"
         draw.text((x + 9, y + _CELL + 22), _cut(said, 74), (90, 90, 90), font)
     return np.asarray(page)

@@ -43,6 +43,12 @@ def judge(document: Mapping[str, Any]) -> dict[str, Any]:
         WEAK: "Usable, but it can be better: ",
         BAD: "Not ready: ",
     }[level]
+    if document["built"]:
+        first = {
+            GOOD: "All photos did their part.",
+            WEAK: "Built, but it can be better: ",
+            BAD: "The build lacks something: ",
+        }[level]
     said = "; ".join(text for _, text in problems[:3])
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     tail = f"{said}{more}." if problems else ""
@@ -72,7 +78,9 @@ def _judge_photos(
                 problems.append((many, f"{n} of {total} photos {'is' if n == 1 else 'are'} {word}"))
     if rejected:
         n = len(rejected)
-        problems.append((1, f"{n} file{'s' if n > 1 else ''} cannot be used ({rejected[0]['name']}: {rejected[0]['reason']})"))
+        problems.append(
+            (1, f"{n} file{'s' if n > 1 else ''} cannot be used ({rejected[0]['name']}: {rejected[0]['reason']})")
+        )
 
 
 def _judge_alignment(alignment: Mapping[str, Any], total: int, problems: list[tuple[int, str]]) -> None:
@@ -80,7 +88,10 @@ def _judge_alignment(alignment: Mapping[str, Any], total: int, problems: list[tu
     if len(islands) > 1:
         a, b = islands[0], islands[1]
         problems.append(
-            (2, f"the photos form {len(islands)} islands that nothing connects, of {len(a)} and {len(b)} photos ({b[0]} to {b[-1]})")
+            (
+                2,
+                f"the photos form {len(islands)} islands that nothing connects, of {len(a)} and {len(b)} photos ({b[0]} to {b[-1]})",
+            )
         )
     missing = total - alignment["placed"]
     if missing and not (len(islands) > 1 and missing <= sum(map(len, islands[1:]))):
@@ -90,12 +101,16 @@ def _judge_alignment(alignment: Mapping[str, Any], total: int, problems: list[tu
     for link in alignment["graph"]["weak_links"][:2]:
         if link["behind_it"] > 1:
             a, b = link["photos"]
-            problems.append((1, f"{link['behind_it']} photos hang on one weak link, {a} to {b} ({link['matches']} matches)"))
+            problems.append(
+                (1, f"{link['behind_it']} photos hang on one weak link, {a} to {b} ({link['matches']} matches)")
+            )
     overlap = alignment["overlap"]
     below = overlap["below_minimum"]
     if below and len(below) > 0.1 * total:
         share = 100 * overlap["minimum_standard"]
-        problems.append((1, f"{len(below)} photos share less than {share:.0f} % with a second neighbour, e.g. {below[0]}"))
+        problems.append(
+            (1, f"{len(below)} photos share less than {share:.0f} % with a second neighbour, e.g. {below[0]}")
+        )
 
 
 def _judge_round(around: Mapping[str, Any], problems: list[tuple[int, str]]) -> None:
@@ -107,10 +122,15 @@ def _judge_round(around: Mapping[str, Any], problems: list[tuple[int, str]]) -> 
         problems.append((2 if s["width_deg"] > 45 else 1, text))
     if around["missing_tier"] is not None:
         levels = " and ".join(f"{t['elevation_deg']:.0f}" for t in around["tiers"])
-        problems.append((1, f"a tier of photos at about {around['missing_tier']:.0f} degrees is missing (there is {levels})"))
+        problems.append(
+            (1, f"a tier of photos at about {around['missing_tier']:.0f} degrees is missing (there is {levels})")
+        )
     if around["kind"] == "object" and around["spacing_deg"]["median"] > MIN_STEP_DEG:
         problems.append(
-            (1, f"photos stand {around['spacing_deg']['median']:.0f} degrees apart; {MIN_STEP_DEG:.0f} are the most that works")
+            (
+                1,
+                f"photos stand {around['spacing_deg']['median']:.0f} degrees apart; {MIN_STEP_DEG:.0f} are the most that works",
+            )
         )
 
 
@@ -126,8 +146,10 @@ def as_text(document: Mapping[str, Any]) -> str:
     for row in sorted((r for r in rows if r["level"] != "good"), key=lambda r: (r["level"] != "bad", r["name"]))[:20]:
         why = [x["text"] for x in row["findings"] if x["level"] != "note"] or [x["text"] for x in row["findings"]]
         if row["reason"]:
-            why.append(f"was not placed: {row['reason']}")
+            why.append(row["reason"] if row["placed"] else f"was not placed: {row['reason']}")
         lines.append(f"  {row['name']}  {'; '.join(why)}. {row['advice'][:1].upper()}{row['advice'][1:]}")
+        if row.get("fix"):
+            lines.append(f"    would have helped: {row['fix']['words']}")
     hidden = sum(r["level"] != "good" for r in rows) - 20
     if hidden > 0:
         lines.append(f"  and {hidden} more, in the report")
@@ -138,11 +160,17 @@ def as_text(document: Mapping[str, Any]) -> str:
     if a["done"]:
         o = a["overlap"]
         islands = sum(len(i) > 1 for i in a["graph"]["islands"])
-        overlap = "" if o["median"] is None else (
-            f"; neighbours share {100 * o['median']:.0f} % (minimum 60, professional 80;"
-            f" least {100 * o['least']:.0f} %)"
+        overlap = (
+            ""
+            if o["median"] is None
+            else (
+                f"; neighbours share {100 * o['median']:.0f} % (minimum 60, professional 80;"
+                f" least {100 * o['least']:.0f} %)"
+            )
         )
-        lines.append(f"aligned   {a['placed']} of {len(rows)} photos placed, {islands} island{'s' * (islands != 1)}{overlap}")
+        lines.append(
+            f"aligned   {a['placed']} of {len(rows)} photos placed, {islands} island{'s' * (islands != 1)}{overlap}"
+        )
     else:
         lines.append(f"aligned   not: {a['why']}")
     r, c = document["around"], document["coverage"]

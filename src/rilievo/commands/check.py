@@ -48,7 +48,10 @@ def check(
     if len(photos) == 1 and (photos[0] / "project.json").is_file():
         from rilievo.pipelines_check import check_house
 
-        checked = check_house(photos[0], kind=kind, num_next=next_photos, run=run_of(common, talk), say=talk.say)
+        _refuse_foreign(out)
+        checked = check_house(
+            photos[0], kept=out / "kept", kind=kind, num_next=next_photos, run=run_of(common, talk), say=talk.say
+        )
     else:
         checked = _check_photos(photos, out, masks, kind, next_photos, surface, common, talk)
     from rilievo.checking.publish import publish
@@ -60,18 +63,23 @@ def check(
     return NOT_READY if failed else 0
 
 
-def _check_photos(photos, out, masks, kind, next_photos, surface, common, talk):  # noqa: ANN001, ANN202
+def _check_photos(photos, out, masks, kind, next_photos, surface, common, talk):
     from rilievo.pipelines_check import CheckSettings, check_photos
 
     settings = CheckSettings(common.quality, kind, next_photos, surface, common.seed)
-    kept = out / "kept"
+    _refuse_foreign(out)
+    return check_photos(
+        photos, house=out / "kept", masks=masks, settings=settings, run=run_of(common, talk), say=talk.say
+    )
+
+
+def _refuse_foreign(out: Path) -> None:
     if not _is_ours(out):
         raise InputError(
             f"{out} is not empty and no folder of a check",
             "a check writes only into a new folder, or one that a check wrote",
             "give another folder with -o",
         )
-    return check_photos(photos, house=kept, masks=masks, settings=settings, run=run_of(common, talk), say=talk.say)
 
 
 def _is_ours(folder: Path) -> bool:

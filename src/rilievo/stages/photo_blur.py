@@ -120,7 +120,9 @@ def _model() -> tuple[np.ndarray, np.ndarray]:
     """Log of the power that blur leaves in each bin, float32 (n, bins), for settings (n, 3): d and L in px, direction
     in degrees (y down)."""
     d = np.concatenate([np.arange(0, 3.0, 0.2), np.arange(3.0, 6.1, 0.5)])
-    length = np.concatenate([[0.0], np.arange(2.0, 8.0, 1.0), np.arange(8.0, 16.0, 2.0), [16.0, 19.0, 22.0, 26.0, 30.0]])
+    length = np.concatenate(
+        [[0.0], np.arange(2.0, 8.0, 1.0), np.arange(8.0, 16.0, 2.0), [16.0, 19.0, 22.0, 26.0, 30.0]]
+    )
     theta = np.arange(0, 180, 7.5)
     D, L, T = (a.ravel() for a in np.meshgrid(d, length, theta, indexing="ij"))
     keep = (L > 0) | (T == 0)

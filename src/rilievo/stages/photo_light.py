@@ -36,7 +36,7 @@ def shadow_map(pixels: np.ndarray) -> np.ndarray:
     log = np.log2(np.maximum(pixels.astype(np.float32), 4.0) / 255) * 2.2
     log = cv2.medianBlur(log, 5)
     mean = log.mean(2)
-    side = 2 * (max(mean.shape) // 12) + 1
+    side = 2 * (max(mean.shape) // 5) + 1  # wider than most shadows, or their middle would not be darker than around
     dark = mean < cv2.blur(mean, (side, side)) - 0.35
     dark = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     num, label, stats, _ = cv2.connectedComponentsWithStats(dark)
