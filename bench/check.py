@@ -314,7 +314,7 @@ def build_f1(photos: Path, house: Path, truth: Any) -> dict[str, float]:
 
     kernels.set_num_threads(2)
     chain = Chain(Project(house), 2)
-    settings = BuildSettings(quality="draft", keypoints="sift")
+    settings = BuildSettings(quality="draft", keypoints="sift", depth_size=320)
     found = gather(chain, [photos])
     sparse = find_cameras(chain, found, settings)
     cloud = chain.project.get(make_cloud(chain, found, sparse, settings))

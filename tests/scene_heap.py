@@ -1,4 +1,4 @@
-"""Scenes without number: each seed heaps other stones of other colours on a cloth. For measuring on what was not tuned on."""
+"""Scenes without number: each seed heaps other stones of other colours on a cloth, for measuring on new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures of single photos: known blur is measured and told apart, light, noise, JPEG, texture, highlights, shadows."""
+"""Measures of single photos: known blur is measured and told apart; light, noise, JPEG, texture, shine, shadows."""
 
 from __future__ import annotations
 

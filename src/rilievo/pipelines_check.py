@@ -162,8 +162,10 @@ def check_house(
     say: Callable[[str], None] = lambda _: None,
 ) -> Checked:
     """All that can be said of a house's photos after its build: also why each failed or is weak, and the photo that
-    would have helped. The house is only read. kept: the folder that keeps the measures of photos; None: a temporary one.
-    Raises InputError when there is no build, or its photos are gone."""
+    would have helped. The house is only read.
+
+    kept: the folder that keeps the measures of photos; None: a temporary one. Raises InputError when there
+    is no build, or its photos are gone."""
     from rilievo.checking import house as after
 
     kernels.set_num_threads(run.num_threads)

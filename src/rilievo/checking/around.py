@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def _tiers(names: tuple[str, ...], azimuth: np.ndarray, elevation: np.ndarray) -
     """Photos sorted into tiers: groups of elevations with wider steps between them than within."""
     order = np.argsort(elevation, kind="stable")
     groups, group = [], [int(order[0])]
-    for i, j in zip(order[:-1], order[1:]):
+    for i, j in pairwise(order.tolist()):
         if elevation[j] - elevation[i] > 0.55 * _TIER_DEG or elevation[j] - elevation[group[0]] > 2.5 * _TIER_DEG:
             groups.append(group)
             group = []

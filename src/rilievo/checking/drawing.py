@@ -90,8 +90,9 @@ def _from_above(checked: Checked, size: int) -> str:
         out.append(f'<text class="n" x="{place[0]:.1f}" y="{place[1] + 4:.1f}">{k}</text>')
     out += _first_and_sides(around, scene.names, at(eyes))
     out.append(
-        f'<text x="10" y="18">from above</text><text class="s" x="10" y="{size - 28}">numbers: photos to take next; grey'
-        f' dots: surface, red ones: seen by fewer than {MIN_VIEWS} photos</text><text class="s" x="10" y="{size - 12}">'
+        f'<text x="10" y="18">from above</text><text class="s" x="10" y="{size - 28}">numbers: photos to take next;'
+        f" grey dots: surface, red ones: seen by fewer than {MIN_VIEWS} photos</text>"
+        f'<text class="s" x="10" y="{size - 12}">'
         "wedges: photos (blue good, orange weak, red bad); red sector: no photo looks from there</text>"
     )
     return "".join(out)
@@ -111,7 +112,7 @@ def _first_and_sides(around: Around, names: tuple[str, ...], places: np.ndarray)
 
 
 def _camera(at: np.ndarray, ahead: np.ndarray, length: float) -> str:
-    """Corners of a wedge that opens to where a camera looks; ahead: (east, north), shorter where it looks up or down."""
+    """Corners of a wedge that opens to where a camera looks. ahead: (east, north), shorter when tilted."""
     look = np.array([ahead[0], -ahead[1]])
     size = float(np.linalg.norm(look))
     look = look / size if size > 1e-6 else np.array([0.0, -1.0])
@@ -154,7 +155,8 @@ def _unrolled(checked: Checked, width: int, height: int) -> str:
         for a, b in spans:
             x0, x1 = at(a, low)[0], at(min(b, 359.99), low)[0]
             out.append(
-                f'<rect x="{x0:.1f}" y="{top}" width="{x1 - x0:.1f}" height="{bottom - top}" fill="{_GAP}" fill-opacity=".12"/>'
+                f'<rect x="{x0:.1f}" y="{top}" width="{x1 - x0:.1f}" height="{bottom - top}"'
+                f' fill="{_GAP}" fill-opacity=".12"/>'
             )
     for k, name in enumerate(aligned.scene.names):
         x, y = at(float(around.azimuth_deg[k]), float(around.elevation_deg[k]))

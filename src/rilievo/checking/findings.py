@@ -93,8 +93,8 @@ def relative(
     looks: Mapping[str, Look], neighbours: Mapping[str, Sequence[str]], gains: Mapping[str, np.ndarray]
 ) -> dict[str, list[Finding]]:
     """What photos are in comparison with those that show the same. neighbours: photo -> photos that overlap it (all
-    others where nothing is known).  gains: photo -> red, green, blue in EV against the others (`faults.relative_gains`),
-    NaN unknown."""
+    others where nothing is known).  gains: photo -> red, green, blue in EV against the others
+    (`faults.relative_gains`), NaN unknown."""
     out: dict[str, list[Finding]] = {}
     for name, look in looks.items():
         q, found = look.quality, []

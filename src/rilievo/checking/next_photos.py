@@ -114,8 +114,8 @@ class _Candidate:
 
 
 def propose(scene: Reconstruction, around: Around, patches: Patches, num: int = 5) -> tuple[list[Proposal], np.ndarray]:
-    """(photos to take next, best first in the order of a walk; bool (n,): surface that photos can see at all, from where
-    there are some or could be).
+    """(photos to take next, best first in the order of a walk; bool (n,): surface that photos can see at all, from
+    where there are some or could be).
 
     Candidates stand around the object at the distances and heights of the photos (and of a missing tier), before a
     front or over an area between and beside the photos. One after the other the candidate is taken that adds most to

@@ -55,7 +55,8 @@ def conclude(
     num_next: int = 5,
     built: bool = False,
 ) -> Checked:
-    """The result of a check. why: what hindered the alignment, when there is none. built: the alignment is a build's."""
+    """The result of a check. why: what hindered the alignment, when there is none.  built: the alignment is that
+    of a build."""
     names = [look.name for look in looks]
     by_name = {look.name: look for look in looks}
     around, patches, wanted, graph = None, None, None, None

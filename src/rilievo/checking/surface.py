@@ -20,8 +20,8 @@ MIN_OVERLAP, PRO_OVERLAP = 0.6, 0.8
 @dataclass(frozen=True, eq=False)
 class Patches:
     """Points of the surface, each for an equal share of area. points, normals (n, 3) float64; normals None where the
-    surface is not known.  inferred: bool (n,), nobody saw it.  weight: (n,) how much it belongs to what is photographed,
-    0 to 1.  seen: of the photos that are there."""
+    surface is not known.  inferred: bool (n,), nobody saw it.  weight: (n,) how much it belongs to what is photo-
+    graphed, 0 to 1.  seen: of the photos that are there."""
 
     points: np.ndarray
     normals: np.ndarray | None

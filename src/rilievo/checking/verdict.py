@@ -90,7 +90,8 @@ def _judge_alignment(alignment: Mapping[str, Any], total: int, problems: list[tu
         problems.append(
             (
                 2,
-                f"the photos form {len(islands)} islands that nothing connects, of {len(a)} and {len(b)} photos ({b[0]} to {b[-1]})",
+                f"the photos form {len(islands)} islands that nothing connects, of {len(a)} and {len(b)} photos"
+                f" ({b[0]} to {b[-1]})",
             )
         )
     missing = total - alignment["placed"]
@@ -129,7 +130,8 @@ def _judge_round(around: Mapping[str, Any], problems: list[tuple[int, str]]) -> 
         problems.append(
             (
                 1,
-                f"photos stand {around['spacing_deg']['median']:.0f} degrees apart; {MIN_STEP_DEG:.0f} are the most that works",
+                f"photos stand {around['spacing_deg']['median']:.0f} degrees apart;"
+                f" {MIN_STEP_DEG:.0f} are the most that works",
             )
         )
 
@@ -177,13 +179,14 @@ def as_text(document: Mapping[str, Any]) -> str:
     if r is not None and r["kind"] == "object":
         tiers = ", ".join(f"{t['photos']} at {t['elevation_deg']:.0f}" for t in r["tiers"])
         lines.append(
-            f"round     tiers (degrees): {tiers} (professional: {PRO_TIERS}); {r['spacing_deg']['median']:.0f} degrees to the"
-            f" next photo (minimum {MIN_STEP_DEG:.0f}, professional {PRO_STEP_DEG:.0f})"
+            f"round     tiers (degrees): {tiers} (professional: {PRO_TIERS});"
+            f" {r['spacing_deg']['median']:.0f} degrees to the next photo (minimum"
+            f" {MIN_STEP_DEG:.0f}, professional {PRO_STEP_DEG:.0f})"
         )
     if c is not None:
         lines.append(
-            f"coverage  {c['score']:.0f} of 100; {100 * c['below_3_views_share']:.1f} % of the surface has fewer than 3 views"
-            f" (median {c['views_median']:.0f} views over {c['angle_median_deg'] or 0:.0f} degrees)"
+            f"coverage  {c['score']:.0f} of 100; {100 * c['below_3_views_share']:.1f} % of the surface has"
+            f" fewer than 3 views (median {c['views_median']:.0f} views over {c['angle_median_deg'] or 0:.0f} degrees)"
         )
     if document["next"]:
         lines.append("next      take these photos, from here:")

@@ -14,7 +14,7 @@ _STANDARD = np.array(
 
 
 def jpeg_quality(data: bytes) -> float:
-    """1 to 100 on the scale of the Independent JPEG Group, whose tables scale the standard's; makers' own tables get the
+    """1 to 100 on the scale of the Independent JPEG Group, whose tables scale the standard's; other tables get the
     quality of the like mean. NaN for what is no JPEG or has no table."""
     table = _luminance_table(data)
     if table is None:

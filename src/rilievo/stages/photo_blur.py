@@ -26,7 +26,7 @@ class Blur:
     """sigma_px: sigma of the Gaussian with the variance of all the blur in its widest direction.  defocus_px: sigma of
     the part that is alike in all directions.  motion_px: length of the straight smear, 0 where there is none beyond
     doubt.  motion_deg: its direction in the picture, 0 along rows, 90 up and down, counter-clockwise, in [0, 180), NaN
-    without one.  smear: log of how much better a smear explains the spectrum than a round blur (a score, not a verdict).
+    without one.  smear: log of how much better a smear explains the spectrum than a round blur (a score, no verdict).
     NaN where no tile has texture.
     """
 
@@ -44,8 +44,8 @@ def blur_of(tiles: Sequence[np.ndarray], noise: float = 1.0) -> Blur:
     """Blur over tiles of one photo, each uint8 (256, 256) at full resolution. noise: its sigma in grey levels.
 
     Power of what cameras see falls like f^-2s in each direction, with s near 1 (Field 1987); blur multiplies it by
-    exp(-(2 pi f d)^2) for a Gaussian of sigma d and by sinc^2 (L f cos) for a smear over L px. d, L and the direction are
-    those that explain the measured log power best when its level is free in each direction and s has a prior.
+    exp(-(2 pi f d)^2) for a Gaussian of sigma d and by sinc^2 (L f cos) for a smear over L px. d, L and the direction
+    are those that explain the measured log power best when its level is free in each direction and s has a prior.
     """
     power, floor = _spectrum(tiles, max(1.0, 1.5 * noise))
     usable = power > 3.0 * floor

@@ -18,7 +18,7 @@ def specular_share(pixels: np.ndarray) -> float:
     limit = 0.004 * bright.size
     small = np.zeros(num, bool)
     small[1:] = stats[1:, cv2.CC_STAT_AREA] < limit
-    spot = small[label] & (bright > 0)
+    spot = small[np.asarray(label, np.intp)] & (bright > 0)
     side = max(9, 2 * (max(bright.shape) // 40) + 1)
     around = cv2.blur(least, (side, side))
     # the surroundings of a highlight are surface, which is clearly darker; white paper is white around too
@@ -65,7 +65,7 @@ def shadow_map(pixels: np.ndarray) -> np.ndarray:
     edges, good = np.bincount(region, strong, num), np.bincount(region, alike, num)
     is_shadow = (stats[:, cv2.CC_STAT_AREA] > 0.001 * dark.size) & (edges > 0.25 * all_border) & (good > 0.6 * edges)
     is_shadow[0] = False
-    return is_shadow[label]
+    return is_shadow[np.asarray(label, np.intp)]
 
 
 def shadow_share(pixels: np.ndarray) -> float:

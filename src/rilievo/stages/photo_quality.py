@@ -1,4 +1,4 @@
-"""How good single photos are for measuring, from their pixels alone: blur, light, noise, JPEG, texture, shine, shadow."""
+"""How good single photos are for measuring, from pixels alone: blur, light, noise, JPEG, texture, shine, shadow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class QualityConfig:
 class PhotoQuality:
     """Measures of one photo. Shares are of the picture's area, 0 to 1; NaN where nothing tells.
 
-    megapixels: of the file.  detail_megapixels: what is left of them after blur: pixels of a photo with the same detail.
+    megapixels: of the file.  detail_megapixels: what is left of them after blur: a sharp photo with its detail has these.
     sigma_px, defocus_px, motion_px, motion_deg, smear: see `photo_blur.Blur`.
     brightness: median, 0 to 255.  dark_share: black.  clipped_share: pixels with a channel that ran over.
     ev: log2 of mean linear light against 0.18 (a scene of average reflectance under a correct exposure: 0).
