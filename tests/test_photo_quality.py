@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import scene_textures as tx
+from rilievo.io.blur import measure_blur
 from rilievo.io.jpeg_quality import jpeg_quality
 from rilievo.stages.photo_blur import blur_of
 from rilievo.stages.photo_light import shadow_map, specular_share
-from rilievo.stages.photo_quality import measure_photo
+from rilievo.stages.photo_quality import measure_photo, with_edges
 
 
 def _scene(seed: int = 0, size: int = 640) -> np.ndarray:
@@ -50,6 +51,20 @@ def test_a_gaussian_blur_is_measured_within_a_quarter_and_is_no_motion(seed: int
         assert q.defocus_px == pytest.approx(sigma, rel=0.25)
         assert q.motion_px == 0
         assert q.detail_megapixels < 0.3 * q.megapixels
+
+
+def test_a_blur_that_leaves_nothing_is_still_measured() -> None:
+    q = measure_photo(_taken(cv2.GaussianBlur(_scene(size=1200), (0, 0), 14), noise=0.5))
+    assert q.sigma_px > 6
+
+
+def test_an_enlarged_photo_is_not_called_sharp() -> None:
+    small = cv2.resize(_scene(size=800), (100, 100), interpolation=cv2.INTER_AREA)
+    large = _taken(cv2.resize(small, (800, 800), interpolation=cv2.INTER_CUBIC), noise=0, quality=75)
+    q = with_edges(measure_photo(large), measure_blur(large))
+    assert q.sigma_px > 2 and q.detail_megapixels < 0.1
+    sharp = _taken(_scene())
+    assert with_edges(measure_photo(sharp), measure_blur(sharp)) == measure_photo(sharp)
 
 
 @pytest.mark.parametrize(("length", "degrees"), [(8, 0), (12, 30), (12, 90), (9, 135)])

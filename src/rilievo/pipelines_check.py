@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,10 @@ def look_at_all(chain: Chain, found: Gathered) -> list[Look]:
         mask = sources[name].mask
         return [found.photo(name).content_id, _file_hash(mask) if mask else ""]
 
-    ids = chain.each("looks", LookConfig(), sources, key, lambda name: look(sources[name]).to_value(), parallel=True)
+    def make(name: str) -> dict[str, Any]:
+        return look(sources[name], found.photo(name).blur_px).to_value()
+
+    ids = chain.each("looks", LookConfig(), sources, key, make, parallel=True)
     return [Look.from_value(name, chain.project.get(ids[name])) for name in sources]
 
 

@@ -12,7 +12,7 @@ from rilievo.io.exif import CameraNotes
 from rilievo.io.jpeg_quality import jpeg_quality
 from rilievo.io.pixels import shrink, shrunk_size
 from rilievo.stages.photo_blur import TILE
-from rilievo.stages.photo_quality import PhotoQuality, QualityConfig, measure_photo
+from rilievo.stages.photo_quality import PhotoQuality, QualityConfig, measure_photo, with_edges
 
 THUMBNAIL, _PRINT = 320, 32
 
@@ -62,8 +62,9 @@ class Look:
         )
 
 
-def look(source: files.Source) -> Look:
-    """Reads and measures one photo. Raises InputError when it is none or is cut short."""
+def look(source: files.Source, edge_px: float | None = None) -> Look:
+    """Reads and measures one photo. edge_px: its blur by its edges (`Photo.blur_px`). Raises InputError when it is none
+    or is cut short."""
     notes, stored = CameraNotes(), float("nan")
     if source.pts is not None:
         pixels = files.load_pixels(source)
@@ -73,7 +74,7 @@ def look(source: files.Source) -> Look:
         pixels, alpha = files.decode_pixels(opened, source.name)
         notes, stored = opened.notes, jpeg_quality(data)
     mask = files.load_mask(source) if source.mask is not None else None if alpha is None else alpha > 127
-    quality = measure_photo(pixels, mask=mask, jpeg_quality=stored)
+    quality = with_edges(measure_photo(pixels, mask=mask, jpeg_quality=stored), edge_px)
     height, width = pixels.shape[:2]
     small = shrink(pixels, *shrunk_size(width, height, THUMBNAIL))
     x, y = quality.crop

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from rilievo.stages.photo_blur import NO_BLUR_KNOWN, TILE, blur_of
+from rilievo.stages.photo_blur import TILE, Blur, blur_of
 from rilievo.stages.photo_light import shadow_share, specular_share
 
 # Longer side of the copy that shares are counted on, px (about 2 Mpx), and of the one for shadows and highlights.
 _COPY, _SMALL = 1750, 640
 # Full-size crops that blur, noise and blocks are measured on: the best-textured of each cell of this grid.
 _CELLS = 4
+# Blur up to which no detail is lost: a Gaussian of sigma s passes waves up to 1 / (2 pi s) (at 60 %), a photo in focus
+# up to 1 / 3.8 px, the most that a sensor with a filter of colours resolves.
+_SHARP_PX = 0.6
+# Blur (sigma) that such a crop still tells, px.
+_WIDEST_PX = 5.4
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class QualityConfig:
 class PhotoQuality:
     """Measures of one photo. Shares are of the picture's area, 0 to 1; NaN where nothing tells.
 
-    megapixels: of the file.  detail_megapixels: what is left of them after blur: a sharp photo with its detail has these.
+    megapixels: of the file.  detail_megapixels: what is left of them after blur: a sharp photo of that detail has these.
     sigma_px, defocus_px, motion_px, motion_deg, smear: see `photo_blur.Blur`.
     brightness: median, 0 to 255.  dark_share: black.  clipped_share: pixels with a channel that ran over.
     ev: log2 of mean linear light against 0.18 (a scene of average reflectance under a correct exposure: 0).
@@ -89,16 +94,14 @@ def measure_photo(
     grey = _grey(copy)
     tiles, corners = _best_tiles(pixels, grey)
     noise = _noise(tiles)
-    square = [t for t in tiles if t.shape == (TILE, TILE)]
-    blur = blur_of(square, noise) if square else NO_BLUR_KNOWN
+    blur = _blur(pixels, tiles, noise)
     where = None if mask is None else _mask_of(mask, grey.shape)
     peak = cv2.max(cv2.max(copy[..., 0], copy[..., 1]), copy[..., 2])
     peaks, levels = (_histogram(a if where is None else a[where]) for a in (peak, grey))
     small = _shrunk(copy, _SMALL)
     inside = 1.0 if where is None else max(float(where.mean()), 1e-6)
     mpx = width * height / 1e6
-    # a Gaussian of sigma s passes waves up to about 1 / (2 pi s) (to 60 %); a pixel in focus passes 1 / 2.4
-    lost = 1.0 if math.isnan(blur.sigma_px) else max(1.0, blur.sigma_px / 0.6)
+    lost = 1.0 if math.isnan(blur.sigma_px) else max(1.0, blur.sigma_px / _SHARP_PX)
     return PhotoQuality(
         width=width,
         height=height,
@@ -123,8 +126,41 @@ def measure_photo(
     )
 
 
+def with_edges(quality: PhotoQuality, edge_px: float | None) -> PhotoQuality:
+    """The same with the blur of `io.blur.measure_blur`, where its edges are much wider than the spectrum says: photos
+    that were enlarged or saved hard have waves that the camera did not see."""
+    if edge_px is None or not edge_px > 1.1 or edge_px < 1.7 * quality.sigma_px:
+        return quality
+    lost = max(1.0, edge_px / _SHARP_PX)
+    return replace(
+        quality, sigma_px=float(edge_px), defocus_px=float(edge_px), motion_px=0.0, motion_deg=math.nan,
+        detail_megapixels=quality.megapixels / lost**2,
+    )  # fmt: skip
+
+
 # sRGB bytes to linear light
 _LINEAR = (np.arange(256) / 255.0) ** 2.2
+
+
+def _blur(pixels: np.ndarray, tiles: list[np.ndarray], noise: float) -> Blur:
+    """Blur from the tiles; where it is too wide for them, or they hold no waves any more, from the picture at half its
+    size, and so on."""
+    import cv2
+
+    level = 1
+    blur = blur_of([t for t in tiles if t.shape == (TILE, TILE)], noise)
+    while min(pixels.shape[:2]) >= 2 * TILE and not blur.sigma_px <= _WIDEST_PX:
+        pixels = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        tiles = _best_tiles(pixels, _grey(_shrunk(pixels, _COPY)))[0]
+        coarser = blur_of([t for t in tiles if t.shape == (TILE, TILE)], noise / (2 * level))
+        if math.isnan(coarser.sigma_px):
+            break
+        blur, level = coarser, 2 * level
+    if level == 1 or math.isnan(blur.sigma_px):
+        return blur
+    return replace(
+        blur, sigma_px=level * blur.sigma_px, defocus_px=level * blur.defocus_px, motion_px=level * blur.motion_px
+    )
 
 
 def _mask_of(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
