@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 # verb -> (module, function, one line)
 VERBS: dict[str, tuple[str, str, str]] = {
-    "plan": ("rilievo.commands.plan", "plan", "where to take photos from: an object, a facade, a room, an area by drone"),
+    "plan": ("rilievo.commands.plan", "plan", "where to take photos from: object, facade, room, area by drone"),
     "build": ("rilievo.commands.build", "build", "photos or a video in, textured 3D model and report out"),
     "check": ("rilievo.commands.check", "check", "which photos are bad, what is missing, which to take next"),
     "depth": ("rilievo.commands.depth", "depth", "one photo in, depth map and 3D surface out"),

@@ -1,5 +1,5 @@
-"""Plans from the air: grids, cross-grids, oblique passes and orbits over an outline, following the terrain, so that every
-point of ground and roofs is seen often enough. Counted on the terrain, not on a plane below it."""
+"""Plans from the air: grids, cross-grids, oblique passes and orbits over an outline, following the terrain, so that
+every point of ground and roofs is seen often enough. Counted on the terrain, not on a plane below it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ LEGAL_HEIGHT_M = 120.0  # the ceiling of the open category in the EU and of Part
 SIGHT_M = 500.0
 # Steeper ground is a wall: photos from above do not see it, and none is asked for.
 MAX_SLOPE_DEG = 60.0
+CALIBRATION_TILT = math.radians(30)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class AreaSettings:
     the lines, clockwise from north (None: the fewest lines).  tilt_deg: of oblique photos from straight down.
     clearance: least height above anything near.  home: take-off, latitude and longitude (None: the first corner).
     speed_m_s: None: as fast as drone and photo interval allow.  every_photo: a waypoint for each photo instead of
-    photos at intervals along lines.  margin: beyond the outline, in footprints."""
+    photos at intervals along lines.  plain: a grid without the two tilted passes that tell the focal length; for a
+    camera whose calibration is known.  margin: beyond the outline, in footprints."""
 
     height: float | None = None
     gsd: float | None = None
@@ -53,6 +55,7 @@ class AreaSettings:
     home: tuple[float, float] | None = None
     speed_m_s: float | None = None
     every_photo: bool = False
+    plain: bool = False
     margin: float = 0.5
     min_views: int = MIN_VIEWS
 
@@ -60,7 +63,7 @@ class AreaSettings:
 @dataclass(frozen=True, eq=False)
 class Ground:
     """What is flown over, on a plane: the outline (n, 2), terrain or None, what lines follow, points that must be seen,
-    and the surface as triangles."""
+    the surface as triangles, and the share of it whose height is not known."""
 
     plane: Plane
     outline: np.ndarray
@@ -69,6 +72,7 @@ class Ground:
     points: np.ndarray
     normals: np.ndarray
     triangles: np.ndarray
+    unknown: float = 0.0
 
 
 def plan_area(
@@ -83,8 +87,8 @@ def plan_area(
             "--camera 'DJI Mavic 3 Enterprise'; `rilievo plan cameras` lists them",
         )
     outline = outlines.check_outline(outline)
-    if settings.home is None:
-        settings = replace(settings, home=(float(outline[0, 0]), float(outline[0, 1])))
+    home = settings.home or (float(outline[0, 0]), float(outline[0, 1]))
+    settings = replace(settings, home=home)
     depth = planned_depth(gear, distance=settings.height, gsd=settings.gsd, detail=None)
     fine = optics.gsd_at(gear, depth)
     if depth <= settings.roof_height + 2:
@@ -134,11 +138,11 @@ def plan_area(
         },
         "guaranteed_views": settings.min_views if not few.any() else int(counts.counts.min()),
         "worst_xy": ground.points[worst, :2].tolist(),
-        "home_xy": ground.plane.from_degrees(np.array([settings.home[0]]), np.array([settings.home[1]]))[0].tolist(),
+        "home_xy": ground.plane.from_degrees(np.array(home[:1]), np.array(home[1:]))[0].tolist(),
         "flight": made.facts(),
         "flight_rows": made.rows(depth),
     }
-    notes = [*_notes(made, few, counts.counts, settings, depth, closer), *exposure_notes(limits, gear)]
+    notes = [*_notes(made, few, counts.counts, settings, ground.unknown, closer), *exposure_notes(limits, gear)]
     plan = Plan(
         "area", gear, camera, stations, ground.triangles, depth, fine,
         asked={"area_m2": outlines.area(ground.outline), "pattern": settings.pattern, "overlap": settings.overlap,
@@ -173,6 +177,7 @@ def _check(settings: AreaSettings) -> None:
 def _ground(
     outline: np.ndarray, settings: AreaSettings, raster: Raster | None, depth: float, shown: np.ndarray
 ) -> Ground:
+    assert settings.home is not None
     home = np.array(settings.home)
     height = 0.0
     if raster is not None:
@@ -201,7 +206,7 @@ def _ground(
     keep = outlines.inside(xy, points[:, :2]) & (normals[:, 2] > math.cos(math.radians(MAX_SLOPE_DEG)))
     if not keep.any():
         return _level(plane, xy, settings, low, high)
-    return Ground(plane, xy, terrain, base, points[keep], normals[keep], terrain.triangles())
+    return Ground(plane, xy, terrain, base, points[keep], normals[keep], terrain.triangles(), unknown)
 
 
 def _level(plane: Plane, xy: np.ndarray, settings: AreaSettings, low: np.ndarray, high: np.ndarray) -> Ground:
@@ -244,6 +249,16 @@ def _stations(ground: Ground, settings: AreaSettings, depth: float, shown: np.nd
             builder.strip(group, [_looking(np.array([*p, h]), to, tilt) for p, h in zip(places, z)])
 
     lines("grid", angle, None, 0.0)
+    if settings.pattern in ("grid", "cross") and not settings.plain:
+        # photos straight down from one height do not tell the focal length from the height: two passes that look ahead
+        # along a line across the grid do
+        line = outlines.middle_line(ground.outline, angle + math.pi / 2, step, margin)
+        for way in (line, line[::-1]):
+            to = (way[-1] - way[0]) / max(float(np.linalg.norm(way[-1] - way[0])), 1e-12)
+            places = way - depth * math.tan(CALIBRATION_TILT) * to
+            z = ground.base(places) + depth
+            poses = [_looking(np.array([*p, h]), to, CALIBRATION_TILT) for p, h in zip(places, z)]
+            builder.strip("tilted, across", poses)
     if settings.pattern == "cross":
         lines("cross grid", angle + math.pi / 2, None, 0.0)
     if settings.pattern == "oblique":
@@ -266,9 +281,9 @@ def _tops(ground: Ground, settings: AreaSettings) -> float:
 
 
 def _looking(eye: np.ndarray, to: np.ndarray, tilt: float) -> np.ndarray:
-    """cam_from_world of a camera that looks down, tilted by an angle towards `to`, the picture's top in that direction."""
+    """cam_from_world of a camera that looks down, tilted by an angle towards `to`, the picture's top there."""
     forward = np.array([*(to * math.sin(tilt)), -math.cos(tilt)])
-    return geometry.look_at(eye, eye + forward, np.array([*to, 0.0]) if tilt < 1e-6 else (0.0, 0.0, 1.0))
+    return geometry.look_at(eye, eye + forward, (float(to[0]), float(to[1]), 0.0) if tilt < 1e-6 else (0.0, 0.0, 1.0))
 
 
 def _orbits(
@@ -297,7 +312,7 @@ def _orbits(
 
 
 def _notes(
-    made: flight.Flight, few: np.ndarray, counts: np.ndarray, settings: AreaSettings, depth: float, closer: float
+    made: flight.Flight, few: np.ndarray, counts: np.ndarray, settings: AreaSettings, unknown: float, closer: float
 ) -> list[str]:
     notes = []
     if few.any():
@@ -310,10 +325,14 @@ def _notes(
             f"lines and photos are {1 - closer:.0%} closer than the overlaps ask for, "
             f"so that every place is seen by at least {settings.min_views}"
         )
+    if unknown > 0.001:
+        notes.append(
+            f"the terrain is unknown in {unknown:.1%} of what surrounds the flight: heights are filled from around"
+        )
     if made.height_above_ground_m > LEGAL_HEIGHT_M:
         notes.append(
-            f"the flight goes up to {made.height_above_ground_m:.0f} m above ground: {LEGAL_HEIGHT_M:.0f} m is the limit "
-            "without a permission in the EU, and 400 ft (122 m) in the US"
+            f"the flight goes up to {made.height_above_ground_m:.0f} m above ground: without a permission "
+            f"{LEGAL_HEIGHT_M:.0f} m is the limit in the EU, and 400 ft (122 m) in the US"
         )
     if made.farthest_m > SIGHT_M:
         notes.append(f"the farthest point is {made.farthest_m:.0f} m from take-off: the drone must stay in sight")

@@ -1,4 +1,4 @@
-"""Plans round an object: tiers of photos at rising elevation, from above, and of the underside after turning it over."""
+"""Plans round an object: tiers of photos at rising elevation, from above, and of the underside once it is turned."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ class Round:
     half: np.ndarray
 
     def station(self, theta: float, elevation: float, quarter: int, along: float, level: float) -> np.ndarray:
-        """cam_from_world at an angle round the corner of a quarter (0 to 3), or `along` the side after it (0..1)."""
+        """cam_from_world seen from a direction (azimuth theta, elevation, radians), round the corner of a quarter (0 to
+        3), or `along` the side after it (0..1)."""
         signs = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)], float)
         here, there = signs[quarter], signs[(quarter + 1) % 4]
         corner = (here + along * (there - here)) * self.inner[:2]
-        flat = np.array([math.cos(theta), math.sin(theta)]) * math.cos(elevation)
+        flat = math.cos(elevation)
+        out = np.array([math.cos(theta) * flat, math.sin(theta) * flat, math.sin(elevation)])
         aim = np.array([*corner, self.half[2] + level])
-        eye = aim + np.array([*(flat * self.reach[:2]), math.sin(elevation) * self.reach[2]])
-        return geometry.look_at(eye, aim)
+        # on the ellipsoid with these reaches: the directions are exact, the distances as planned on the axes
+        return geometry.look_at(aim + out / math.sqrt(float(((out / self.reach) ** 2).sum())), aim)
 
 
 def plan_object(
@@ -90,7 +92,7 @@ def plan_object(
         stations = _stations(around, tiers, step, overlap, fine * picture, underside)
         found = assess(stations, camera, triangles, samples=samples)
         # the least of the share that neighbours show of the same surface: a closer step until it is reached
-        if not len(found.overlaps) or float(np.quantile(found.overlaps, 0.05)) >= overlap or step < 4:
+        if not len(found.overlaps) or float(found.overlaps.min()) >= overlap or step < 4:
             break
         step *= 0.8
     if step < step_deg:
@@ -234,7 +236,7 @@ def ring_facts(stations: Stations) -> dict[str, Any]:
                 "name": name,
                 "photos": int(mine.sum()),
                 "height_m": float(np.median(centers[mine, 2])),
-                "radius_m": float(np.median(np.linalg.norm(centers[mine, :2], axis=1))),
+                "radius_m": [float(v) for v in np.quantile(np.linalg.norm(centers[mine, :2], axis=1), [0, 1])],
             }
         )
     return {"rings": rings}

@@ -78,7 +78,8 @@ class Page:
         """One line; at: its base line's start, middle or end (anchor)."""
         weight = ' font-weight="bold"' if bold else ""
         self._svg.append(
-            f'<text x="{at[0]:.3f}" y="{at[1]:.3f}" font-size="{size:.3f}" fill="{color}" text-anchor="{anchor}"{weight}>'
+            f'<text x="{at[0]:.3f}" y="{at[1]:.3f}" font-size="{size:.3f}" fill="{color}" '
+            f'text-anchor="{anchor}"{weight}>'
             f"{escape(text)}</text>"
         )
         shift = {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * text_width(text, size)

@@ -1,4 +1,4 @@
-"""Plans along a facade: rows of photos parallel to it, slanted ones for its depth, tilted ones where nobody can stand."""
+"""Plans along a facade: rows of photos parallel to it, slanted ones for depth, tilted ones where nobody can stand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rilievo.capture.limits import exposure, exposure_notes
 from rilievo.capture.stations import Builder, Plan, Stations, assess, check_overlap, planned_depth
 from rilievo.errors import InputError
 
-# standard -> overlap along a row, overlap of rows, whether photos slanted by 30 degrees are added
+# standard -> overlap along a row, overlap of rows, whether photos slanted by 30 degrees are added to every row. One row
+# always has them: parallel photos of a flat wall do not tell the focal length from the distance.
 STANDARDS = {"minimum": (0.60, 0.40, False), "professional": (0.80, 0.60, True), "high": (0.85, 0.70, True)}
 SLANT_DEG = 30.0
 MIN_VIEWS = 3
@@ -80,7 +81,8 @@ def plan_facade(
         )
     if high < size[1] - shown[1] / 2:
         notes.append(
-            f"above {high:g} m photos are tilted up: there the gsd is up to {found.figures()['gsd_coarsest'] * 1000:.3g} mm"
+            f"above {high:g} m photos are tilted up: there the gsd is up to "
+            f"{found.figures()['gsd_coarsest'] * 1000:.3g} mm"
         )
     return Plan(
         "facade", gear, camera, stations, triangles, depth, fine,
@@ -139,12 +141,11 @@ def _stations(
 
     for k, z in enumerate(rows):
         strip("parallel", columns if k % 2 == 0 else columns[::-1], float(z), 0.0)
-    if slanted:
-        for turn, name in ((SLANT_DEG, "slanted to the right"), (-SLANT_DEG, "slanted to the left")):
-            # fewer: they serve reveals and the shape of the whole, not the texture
-            xs = _places(size[0], shown[0], min(overlap, 0.7), margin)
-            for k, z in enumerate(rows):
-                strip(name, xs if k % 2 == 0 else xs[::-1], float(z), math.radians(turn))
+    for turn, name in ((SLANT_DEG, "slanted to the right"), (-SLANT_DEG, "slanted to the left")):
+        # fewer: they serve reveals and the shape of the whole, not the texture
+        xs = _places(size[0], shown[0], min(overlap, 0.7), margin)
+        for k, z in enumerate(rows if slanted else rows[len(rows) // 2 :][:1]):
+            strip(name, xs if k % 2 == 0 else xs[::-1], float(z), math.radians(turn))
     return builder.done()
 
 

@@ -92,11 +92,12 @@ class Flight:
         """What a sheet says of it."""
         minutes = sum(self.seconds) / 60
         number = len(self.missions)
+        batteries = "battery" if number == 1 else "batteries"
         return [
             ("height", f"{depth:.4g} m above ground, up to {self.height_above_ground_m:.4g} m"),
             ("speed", f"{self.speed_m_s:.3g} m/s, a photo every {self.interval_m:.3g} m = {self.interval_s:.2g} s"),
-            ("flight", f"{self.length_m / 1000:.3g} km, {minutes:.0f} min, {number} {'battery' if number == 1 else 'batteries'} "
-                       f"of {self.battery_minutes:.0f} min"),
+            ("flight", f"{self.length_m / 1000:.3g} km, {minutes:.0f} min, {number} {batteries} of "
+                       f"{self.battery_minutes:.0f} min"),
             ("farthest from take-off", f"{self.farthest_m:.0f} m"),
         ]  # fmt: skip
 
@@ -139,7 +140,8 @@ def fly(
         length += _length(sortie, centers, home_xy)
     return Flight(
         tuple(missions), tuple(seconds), speed, interval, interval / speed, length,
-        float((centers[:, 2] - ground(centers[:, :2])).max()), float(np.linalg.norm(centers[:, :2] - home_xy, axis=1).max()),
+        float((centers[:, 2] - ground(centers[:, :2])).max()),
+        float(np.linalg.norm(centers[:, :2] - home_xy, axis=1).max()),
         drone.minutes, tuple(sum(len(line) for line in sortie) for sortie in sorties),
     )  # fmt: skip
 

@@ -184,7 +184,7 @@ def _written_out(text: str) -> Gear | None:
     width, height, focal = (float(v) for v in match.groups()[:3])
     sensor = (max(width, height), min(width, height))
     pixels = (max(int(match[4]), int(match[5])), min(int(match[4]), int(match[5])))
-    aspect = sensor[0] / sensor[1] / (pixels[0] / max(pixels[1], 1))
+    aspect = sensor[0] / max(sensor[1], 1e-9) / (pixels[0] / max(pixels[1], 1))
     if pixels[1] < 16 or not (sensor[1] > 0.5 and sensor[0] < 300) or not 0.5 <= focal <= 2000:
         raise InputError(
             f"cannot use the camera {text!r}",

@@ -46,5 +46,6 @@ def exposure_notes(limits: dict[str, Any], gear: Gear) -> list[str]:
     )
     return [
         f"depth of field is short: at f/{limits['f_number']:.2g} (more is no use: {why}) it is sharp from {reach}; "
-        "what lies outside is blurred by more than a pixel. Step back, use a shorter lens, or stack photos of two focus settings"
+        "what lies outside is blurred by more than a pixel. Step back, use a shorter lens, or stack photos of two "
+        "focus settings"
     ]

@@ -195,7 +195,7 @@ def sweep(xy: np.ndarray, angle: float, gap: float, step: float, margin: tuple[f
     num = math.ceil((high - low) / gap - 1e-9) + 1
     lines = []
     for k, v in enumerate(np.linspace(low, high, num)):
-        u = _reach(turned, v - margin[1] - 1e-9, v + margin[1] + 1e-9)
+        u = _reach(turned, v - margin[1] - gap / 2, v + margin[1] + gap / 2)
         if u is None:
             continue
         start, end = u[0] - margin[0], u[1] + margin[0]
@@ -205,6 +205,15 @@ def sweep(xy: np.ndarray, angle: float, gap: float, step: float, margin: tuple[f
         line = np.stack([us, np.full(count, v)], -1) @ np.array([[c, s], [-s, c]])
         lines.append(line if k % 2 == 0 else line[::-1])
     return lines
+
+
+def middle_line(xy: np.ndarray, angle: float, step: float, margin: tuple[float, float]) -> np.ndarray:
+    """Points (k, 2) of the one line that crosses the middle of a polygon in a direction; otherwise as `sweep`."""
+    c, s = math.cos(angle), math.sin(angle)
+    v = (xy @ np.array([[c, -s], [s, c]]))[:, 1]
+    gap = float(np.ptp(v)) + 2 * margin[1]
+    lines = sweep(xy, angle, gap / 2, step, margin)
+    return lines[len(lines) // 2]
 
 
 def _reach(turned: np.ndarray, low: float, high: float) -> tuple[float, float] | None:

@@ -47,7 +47,7 @@ class Plane:
 
 
 def utm_from_degrees(latitude: np.ndarray, longitude: np.ndarray, zone: int, south: bool) -> np.ndarray:
-    """Easting, northing (n, 2) in a UTM zone on WGS 84 (Krueger's series to the third power of n: below a millimetre)."""
+    """Easting, northing (n, 2) in a UTM zone on WGS 84 (Krueger's series, n^3: below a millimetre)."""
     n = _F / (2 - _F)
     a = _A / (1 + n) * (1 + n**2 / 4 + n**4 / 64)
     alpha = (n / 2 - 2 * n**2 / 3 + 5 * n**3 / 16, 13 * n**2 / 48 - 3 * n**3 / 5, 61 * n**3 / 240)

@@ -1,4 +1,4 @@
-"""Plans of a room: along its walls looking across, level and tilted, rounding its corners instead of turning in them."""
+"""Plans of a room: along its walls looking across, level and tilted, rounding its corners, not turning in them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def plan_room(
     notes += exposure_notes(limits, gear)
     if figures["seen_3_share"] < 0.99:
         notes.append(
-            f"{1 - figures['seen_3_share']:.1%} of walls, floor and ceiling is seen by fewer than 3 photos: use a wider lens"
+            f"{1 - figures['seen_3_share']:.1%} of walls, floor and ceiling is seen by fewer than 3 photos: "
+            "use a wider lens"
         )
     if inside_out:
         notes.append("the wanted detail asks for a short distance: photos are taken from the middle, looking outwards")
@@ -89,8 +90,8 @@ def plan_room(
 
 
 def _stations(
-    size: tuple[float, float, float], depth: float, inside_out: bool, shown: np.ndarray, overlap: float, step_deg: float,
-    num_levels: int, heights: tuple[float, float],
+    size: tuple[float, float, float], depth: float, inside_out: bool, shown: np.ndarray, overlap: float,
+    step_deg: float, num_levels: int, heights: tuple[float, float],
 ) -> Stations:  # fmt: skip
     low, high = max(heights[0], 0.15 * size[2]), min(heights[1], 0.85 * size[2])
     low = min(low, high)

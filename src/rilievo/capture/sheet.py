@@ -163,6 +163,6 @@ def _cameras(page: Page, plan: Plan, axes: tuple[int, int], at: Callable[[np.nda
         point = at(place)
         page.circle(point, 1.0, stroke=INK, fill="#ffffff", width=0.3)
         wide = text_width(word, 2.6)
-        page.poly([(point[0] + dx, point[1] + dy) for dx, dy in ((1.5, -1.6), (wide + 2.1, -1.6), (wide + 2.1, 1.6), (1.5, 1.6))],
-                  closed=True, stroke=None, fill="#ffffff")  # fmt: skip
+        ground = ((1.5, -1.6), (wide + 2.1, -1.6), (wide + 2.1, 1.6), (1.5, 1.6))
+        page.poly([(point[0] + dx, point[1] + dy) for dx, dy in ground], closed=True, stroke=None, fill="#ffffff")
         page.text((point[0] + 1.8, point[1] + 0.9), word, size=2.6, bold=True)

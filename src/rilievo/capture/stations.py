@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Stations(_Value):
         """Each photo with the nearest one of the next strip of its group."""
         pairs, centers = [], self.centers
         strips = np.unique(self.strip)
-        for s, t in zip(strips[:-1], strips[1:]):
+        for s, t in pairwise(strips):
             a, b = np.flatnonzero(self.strip == s), np.flatnonzero(self.strip == t)
             if self.group[a[0]] != self.group[b[0]]:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable
@@ -83,7 +84,7 @@ def _bilinear(grid: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarr
     corners = [(grid[r0, c0], (1 - a) * (1 - b)), (grid[r0, c1], a * (1 - b)),
                (grid[r1, c0], (1 - a) * b), (grid[r1, c1], a * b)]  # fmt: skip
     # a corner without weight may be unknown
-    total = sum(np.where(weight > 0, value * weight, 0.0) for value, weight in corners)
+    total = sum(np.where(weight > 1e-6, value * weight, 0.0) for value, weight in corners)
     return np.where(ok, total, np.nan)
 
 
@@ -209,10 +210,8 @@ def _read_plain_geotiff(path: Path, crs: str | None) -> Raster:
         crs = f"EPSG:{code}"
     grid = heights.astype(np.float64)
     if nodata:
-        try:
+        with contextlib.suppress(ValueError):
             grid[grid == float(nodata)] = np.nan
-        except ValueError:
-            pass
     half = 0.0 if named.get(1025) == 2 else 0.5  # pixels are areas unless they are said to be points
     dx, dy = float(scale[0]), float(scale[1])
     x0, y0 = tie[3] + (half - tie[0]) * dx, tie[4] - (half - tie[1]) * dy
@@ -252,9 +251,9 @@ class Terrain:
         from scipy import ndimage
 
         step = np.array([self.y[1] - self.y[0], self.x[1] - self.x[0]])
-        size = [max(1, round(w / s) | 1) for w, s in zip(window, step)]
+        size: Any = [max(1, round(w / s) | 1) for w, s in zip(window, step)]
         smooth = ndimage.uniform_filter(self.heights, size, mode="nearest")
-        around = [max(1, 2 * math.ceil(near / s) + 1) for s in step]
+        around: Any = [max(1, 2 * math.ceil(near / s) + 1) for s in step]
         highest = ndimage.maximum_filter(self.heights, around, mode="nearest")
         return Terrain(self.x, self.y, np.maximum(smooth, highest + clearance)).at
 
@@ -279,6 +278,6 @@ def lay_out(
             "check its reference system (--dem-crs) and extent",
         )
     if unknown.any():
-        nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
+        nearest: Any = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
         heights = heights[tuple(nearest)]
     return Terrain(x, y, heights), float(unknown.mean())

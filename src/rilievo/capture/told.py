@@ -103,8 +103,10 @@ def group_line(ring: dict[str, Any], plan: Plan) -> str:
         if ring["name"].startswith("turned over"):  # then what was the top lies on the table
             height = plan.asked["size_m"][2] - height
         line += f", camera {spell_length(height)} above the table"
-        if ring["radius_m"] > 0.02 * plan.depth:
-            line += f", {spell_length(ring['radius_m'])} from the middle, every {360 / ring['photos']:.3g} degrees"
+        low, high = ring["radius_m"]
+        if high > 0.02 * plan.depth:
+            away = spell_length(high) if high - low < 0.02 * high else f"{spell_length(low)} to {spell_length(high)}"
+            line += f", {away} from the middle, every {360 / ring['photos']:.3g} degrees"
     elif plan.kind in ("room", "facade"):
         line += f", camera {spell_length(ring['height_m'])} above the floor"
     return line

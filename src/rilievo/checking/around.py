@@ -16,6 +16,8 @@ MIN_STEP_DEG, PRO_STEP_DEG = 30.0, 15.0
 MIN_TIERS, PRO_TIERS = 2, 3
 # Photos whose elevations differ by less belong to one tier.
 _TIER_DEG = 9.0
+# A second tier stands this far above or below the first: farther, its photos would match those of the first badly.
+_NEXT_TIER_DEG = 22.0
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def missing_elevation(around: Around) -> float | None:
     if around.kind != "object" or not levels or around.tier_gap <= 1:
         return None
     if len(levels) < MIN_TIERS:
-        return levels[0] + 28 if levels[0] < 35 else max(levels[0] - 28, 8.0)
+        return levels[0] + _NEXT_TIER_DEG if levels[0] < 30 else max(levels[0] - _NEXT_TIER_DEG, 8.0)
     steps = np.diff(levels)
     k = int(np.argmax(steps))
     return (levels[k] + levels[k + 1]) / 2

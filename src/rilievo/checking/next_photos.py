@@ -10,12 +10,14 @@ import numpy as np
 
 from rilievo import geometry
 from rilievo.capture.coverage import MAX_INCIDENCE_DEG, Picture
-from rilievo.checking.around import MIN_STEP_DEG, Around, missing_elevation
+from rilievo.checking.around import Around, missing_elevation
 from rilievo.checking.surface import MIN_VIEWS, Patches, quality_of, usual_camera
 from rilievo.types import Camera, Reconstruction
 
 # A new photo must connect: this much of what it sees is seen by others from directions within this angle.
 _MIN_SHARED, _NEAR_DEG = 0.35, 40.0
+# And stand no farther than this (at the target), or than the photos usually do, from one that is there or comes first.
+_MAX_APART_DEG = 26.0
 # A new photo that gives less than this (share of the best possible score) is not worth the walk.
 _MIN_GAIN = 0.002
 
@@ -149,7 +151,7 @@ def propose(scene: Reconstruction, around: Around, patches: Patches, num: int = 
             if apart < 0.25 * max(around.step_deg, 8.0):
                 continue
             # the next photo must be able to see its neighbours' surface, or nobody can join it to the others
-            if state.connects(c.rows, c.direction) < _MIN_SHARED or apart > 1.25 * max(around.step_deg, MIN_STEP_DEG):
+            if state.connects(c.rows, c.direction) < _MIN_SHARED or apart > max(1.15 * around.step_deg, _MAX_APART_DEG):
                 continue
             points = float((weight[c.rows] * (state.with_photo(c.rows, c.direction, c.incidence) - now[c.rows])).sum())
             gain = points / total + 0.02 * _missing(around, c) * min(apart / max(around.step_deg, 10.0), 1.2)

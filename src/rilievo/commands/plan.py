@@ -185,7 +185,7 @@ class PlanArea:
     height: Length = None
     """height above the ground instead, e.g. 80m"""
     pattern: Literal["grid", "cross", "oblique", "orbit"] = "grid"
-    """grid: lines; cross: and lines across them; oblique: and tilted photos to four sides; orbit: and circles round it"""
+    """grid: lines; cross: and lines across; oblique: and tilted photos to four sides; orbit: and circles round it"""
     overlap: float = 0.80
     """forward overlap at the height of roofs"""
     side_overlap: float = 0.70
@@ -212,6 +212,8 @@ class PlanArea:
     """m/s (default: as fast as the camera writes photos)"""
     every_photo: bool = False
     """a waypoint for each photo, instead of photos at intervals along the lines"""
+    plain: bool = False
+    """no tilted passes across a grid; they tell the focal length, a calibrated camera does without"""
     min_views: int = 4
     """photos that shall see every point of ground and roofs"""
     format: Annotated[tuple[FlightFormat, ...], tyro.conf.arg(metavar="FORMAT...")] = (
@@ -244,7 +246,8 @@ class PlanArea:
             roof_height=0.0 if self.roof_height == "0" else parse_length(self.roof_height), angle_deg=self.angle,
             tilt_deg=self.tilt, clearance=parse_length(self.clearance),
             orbit_radius=None if self.orbit_radius is None else parse_length(self.orbit_radius), home=self.home,
-            speed_m_s=self.speed, every_photo=self.every_photo, margin=self.margin, min_views=self.min_views,
+            speed_m_s=self.speed, every_photo=self.every_photo, plain=self.plain, margin=self.margin,
+            min_views=self.min_views,
         )  # fmt: skip
         raster = None if self.dem is None else read_raster(self.dem, self.dem_crs)
         made, flight = plan_area(find_gear(self.camera), outline, settings, raster)
@@ -268,7 +271,10 @@ def plan(
         tyro.conf.OmitSubcommandPrefixes,
     ],
 ) -> int:
-    """Where to take photos from: distance, tiers, overlap, number, aperture, shutter and the precision to expect."""
+    """Where to take photos from: distance, tiers, overlap, number, aperture, shutter and the precision to expect.
+
+    Each kind has options of its own: `rilievo plan object --help`. All take -o DIR for files and --json for programs.
+    """
     if isinstance(what, Cameras):
         return _list_cameras(what.common)
     from rilievo.capture import told
@@ -361,7 +367,8 @@ def _list_cameras(common: Common) -> int:
         for g in TABLE.values()
     ]
     text = "\n".join(
-        f"{g.name:<28} {g.sensor_mm[0]:5.2f} x {g.sensor_mm[1]:5.2f} mm  {g.focal_mm:6.2f} mm  {g.pixels[0]} x {g.pixels[1]} px"
+        f"{g.name:<28} {g.sensor_mm[0]:5.2f} x {g.sensor_mm[1]:5.2f} mm  {g.focal_mm:6.2f} mm  "
+        f"{g.pixels[0]} x {g.pixels[1]} px"
         for g in TABLE.values()
     )
     print_result({"cameras": rows}, common.json, text)

@@ -1,7 +1,7 @@
 """Missions as files that drones and their apps read, and back.
 
-Each module has `write(mission) -> bytes`, `read(raw) -> Mission` and `faults(raw) -> list[str]`: where a file breaks the
-published rules of its format, which the module's first lines name.
+Each module has `write(mission) -> bytes`, `read(raw) -> Mission` and `faults(raw) -> list[str]`: where a file breaks
+the published rules of its format, which the module's first lines name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The text format of waypoints that ArduPilot's ground stations read: "QGC WPL 110".
 
-Rules: MAVLink, "File Formats", mission plain-text format: a first line, then twelve columns between tabs: index, current,
-frame, command, param1 to param4, latitude, longitude, height, autocontinue, https://mavlink.io/en/file_formats/. (The
-example on that page has latitude and longitude exchanged; its column names and all programs have latitude first.)
-Item 0 is home.
+Rules: MAVLink, "File Formats", mission plain-text format: a first line, then twelve columns between tabs: index,
+current, frame, command, param1 to param4, latitude, longitude, height, autocontinue,
+https://mavlink.io/en/file_formats/. (The example on that page has latitude and longitude exchanged; its column names
+and all programs have latitude first.) Item 0 is home.
 """
 
 from __future__ import annotations

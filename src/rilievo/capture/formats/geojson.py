@@ -1,7 +1,7 @@
 """A mission as GeoJSON: a point for each waypoint and the path as a line.
 
-Rules: RFC 7946: a FeatureCollection, WGS 84, longitude before latitude. Heights are properties: a third coordinate would
-be a height above the ellipsoid, which a flight above take-off does not know.
+Rules: RFC 7946: a FeatureCollection, WGS 84, longitude before latitude. Heights are properties: a third coordinate
+would be a height above the ellipsoid, which a flight above take-off does not know.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ def write(mission: Mission) -> bytes:
         )
     lines += [
         "<Placemark><name>path</name><styleUrl>#path</styleUrl><LineString><extrude>0</extrude><tessellate>0</tessellate>"
-        f"<altitudeMode>relativeToGround</altitudeMode><coordinates>{' '.join(path)}</coordinates></LineString></Placemark>",
+        f"<altitudeMode>relativeToGround</altitudeMode><coordinates>{' '.join(path)}</coordinates></LineString>"
+        "</Placemark>",
         "</Document>",
         "</kml>",
     ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from itertools import pairwise
 
 from rilievo.capture.flight import Mission, Waypoint
 
@@ -88,7 +89,7 @@ def faults(raw: bytes) -> list[str]:
                 found.append(f"row {k + 1}: {name} is {row.get(name)}, not within {low} to {high}")
         if any(not -1 <= row[f"actiontype{n}"] <= 5 for n in range(1, 16)):
             found.append(f"row {k + 1}: an unknown action")
-    for k, (a, b) in enumerate(zip(rows, rows[1:])):
+    for k, (a, b) in enumerate(pairwise(rows)):
         away = _distance(a, b)
         if not 0.6 <= away <= 1999:
             found.append(f"rows {k + 1} and {k + 2} are {away:.1f} m apart, not 0.6 to 1999")

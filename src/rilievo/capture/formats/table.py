@@ -7,8 +7,10 @@ import io
 
 from rilievo.capture.flight import Mission, Waypoint
 
-COLUMNS = ["kind", "latitude_deg", "longitude_deg", "height_m", "heading_deg", "pitch_deg", "speed_m_s", "stops", "photo",
-           "interval_m"]  # fmt: skip
+COLUMNS = [
+    "kind", "latitude_deg", "longitude_deg", "height_m", "heading_deg", "pitch_deg", "speed_m_s", "stops", "photo",
+    "interval_m",
+]  # fmt: skip
 
 
 def row_of(mission: Mission, w: Waypoint) -> dict[str, object]:

@@ -179,7 +179,8 @@ def _heading(w: Waypoint) -> str:
     angle = round((w.heading_deg + 180) % 360 - 180)
     return (
         f"<wpml:waypointHeadingParam>{_tag('waypointHeadingMode', 'smoothTransition')}"
-        f"{_tag('waypointHeadingAngle', angle)}{_tag('waypointHeadingPathMode', 'followBadArc')}</wpml:waypointHeadingParam>"
+        f"{_tag('waypointHeadingAngle', angle)}{_tag('waypointHeadingPathMode', 'followBadArc')}"
+        "</wpml:waypointHeadingParam>"
     )
 
 
@@ -241,8 +242,8 @@ class _Groups:
     def _action(self, number: int, function: str, parameters: str) -> str:
         return (
             f"<wpml:action>{_tag('actionId', number)}{_tag('actionActuatorFunc', function)}"
-            f"<wpml:actionActuatorFuncParam>{parameters}{_tag('payloadPositionIndex', 0)}</wpml:actionActuatorFuncParam>"
-            "</wpml:action>"
+            f"<wpml:actionActuatorFuncParam>{parameters}{_tag('payloadPositionIndex', 0)}"
+            "</wpml:actionActuatorFuncParam></wpml:action>"
         )
 
 
