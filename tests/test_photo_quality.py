@@ -85,6 +85,13 @@ def test_light_is_told() -> None:
     assert measure_photo(np.full((300, 300, 3), 3, np.uint8)).dark_share == 1
 
 
+def test_an_overexposed_sky_is_no_fault() -> None:
+    picture = _scene()
+    picture[:200] = 255
+    assert measure_photo(_taken(picture)).clipped_share < 0.03
+    assert measure_photo(_taken(picture[::-1])).clipped_share > 0.25
+
+
 def test_noise_and_hard_compression_are_told() -> None:
     even = _scene()
     even[:, :300] = 120

@@ -25,6 +25,25 @@ def specular_share(pixels: np.ndarray) -> float:
     return float((spot & (around < 150)).mean())
 
 
+def sky_map(pixels: np.ndarray, level: int) -> np.ndarray:
+    """True (h, w) where a channel has run over (`level` or more) in one piece with the upper rim while the rest is exposed
+    well: the sky, which nobody measures. pixels: uint8 (h, w, 3), a small copy."""
+    import cv2
+
+    over = (pixels.max(2) >= level).astype(np.uint8)
+    num, label, stats, _ = cv2.connectedComponentsWithStats(cv2.morphologyEx(over, cv2.MORPH_CLOSE, np.ones((3, 3))))
+    if num < 2:
+        return np.zeros(over.shape, bool)
+    touching = np.bincount(label[0], minlength=num)
+    sky = (touching > 0.1 * over.shape[1]) & (stats[:, cv2.CC_STAT_AREA] > 0.02 * over.size)
+    sky[0] = False
+    found = sky[np.asarray(label, np.intp)]
+    rest = pixels[~found]
+    if not len(rest) or np.median(rest.max(1)) > 200:
+        return np.zeros(over.shape, bool)
+    return found
+
+
 def shadow_map(pixels: np.ndarray) -> np.ndarray:
     """True (h, w) where a hard shadow lies. pixels: uint8 (h, w, 3), a small copy.
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from rilievo.stages.photo_blur import TILE, Blur, blur_of
-from rilievo.stages.photo_light import shadow_share, specular_share
+from rilievo.stages.photo_light import shadow_share, sky_map, specular_share
 
 # Longer side of the copy that shares are counted on, px (about 2 Mpx), and of the one for shadows and highlights.
 _COPY, _SMALL = 1750, 640
@@ -40,9 +40,10 @@ class QualityConfig:
 class PhotoQuality:
     """Measures of one photo. Shares are of the picture's area, 0 to 1; NaN where nothing tells.
 
-    megapixels: of the file.  detail_megapixels: what is left of them after blur: a sharp photo of that detail has these.
+    megapixels: of the file.  detail_megapixels: what blur leaves of them: a sharp photo of that detail has these.
     sigma_px, defocus_px, motion_px, motion_deg, smear: see `photo_blur.Blur`.
-    brightness: median, 0 to 255.  dark_share: black.  clipped_share: pixels with a channel that ran over.
+    brightness: median, 0 to 255.  dark_share: black.  clipped_share: pixels with a channel that ran over, the
+    sky left out.
     ev: log2 of mean linear light against 0.18 (a scene of average reflectance under a correct exposure: 0).
     noise: sigma in grey levels at full size.
     blocks: height of the steps at borders of JPEG's 8 px blocks, grey levels.  jpeg_quality: 1 to 100, of the file.
@@ -99,6 +100,7 @@ def measure_photo(
     peak = cv2.max(cv2.max(copy[..., 0], copy[..., 1]), copy[..., 2])
     peaks, levels = (_histogram(a if where is None else a[where]) for a in (peak, grey))
     small = _shrunk(copy, _SMALL)
+    sky = 0.0 if where is not None else float(sky_map(small, config.clipped_level).mean())
     inside = 1.0 if where is None else max(float(where.mean()), 1e-6)
     mpx = width * height / 1e6
     lost = 1.0 if math.isnan(blur.sigma_px) else max(1.0, blur.sigma_px / _SHARP_PX)
@@ -115,7 +117,7 @@ def measure_photo(
         brightness=float(np.searchsorted(np.cumsum(levels), 0.5)),
         ev=float(np.log2(max(float(levels @ _LINEAR), 1e-4) / 0.18)),
         dark_share=float(peaks[: config.dark_level + 1].sum()),
-        clipped_share=float(peaks[config.clipped_level :].sum()),
+        clipped_share=max(float(peaks[config.clipped_level :].sum()) - sky, 0.0),
         noise=noise,
         blocks=_blocks(tiles, corners),
         jpeg_quality=jpeg_quality,
