@@ -221,3 +221,14 @@ def test_verdicts_on_single_photos_are_absolute_and_relative() -> None:
     assert {n: [f.kind for f in fs] for n, fs in found.items()} == {
         "soft": ["defocus"], "1": ["exposure"], "2": ["white balance"]
     }  # fmt: skip
+
+
+def test_a_time_budget_chooses_what_fits() -> None:
+    from rilievo.pipelines_check import CheckSettings, fit_budget
+
+    asked = CheckSettings(quality="normal", num_next=3)
+    found = [fit_budget(asked, 40, seconds, 2) for seconds in (600, 60, 45, 1)]
+    assert [(c.quality, c.surface) for c in found] == [
+        ("high", True), ("normal", True), ("draft", True), ("draft", False)
+    ]  # fmt: skip
+    assert all(c.num_next == 3 for c in found)

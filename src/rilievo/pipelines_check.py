@@ -41,6 +41,22 @@ class CheckSettings:
     seed: int = 0
 
 
+# CPU seconds a photo that a check takes, about, and a pair of photos; what a time budget chooses from, best first.
+_COSTS = {("high", True): 4.5, ("normal", True): 2.2, ("draft", True): 1.5, ("draft", False): 0.9}
+_PAIR = 0.03
+
+
+def fit_budget(settings: CheckSettings, num_photos: int, seconds: float, num_threads: int) -> CheckSettings:
+    """The best settings that are expected to fit into so many seconds; the quickest where none does."""
+    pairs = _PAIR * num_photos * min(num_photos, 60) / 2
+    chosen = settings
+    for (quality, surface), cost in _COSTS.items():
+        chosen = replace(settings, quality=quality, surface=surface and settings.surface)
+        if (cost * num_photos + pairs) / max(num_threads, 1) <= seconds:
+            break
+    return chosen
+
+
 @dataclass(frozen=True)
 class Shrunk(Gathered):
     """Photos that stages see at low resolution."""
@@ -93,6 +109,8 @@ def check_photos(
         found = gather(chain, paths, masks=masks)
         looks = look_at_all(chain, found)
         aligned, why = None, ""
+        if run.max_seconds is not None:
+            settings = fit_budget(settings, len(found.photos), run.max_seconds, chain.num_threads)
         if len(found.photos) < 2:
             why = "one photo alone cannot be aligned"
         else:

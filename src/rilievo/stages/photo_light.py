@@ -26,8 +26,8 @@ def specular_share(pixels: np.ndarray) -> float:
 
 
 def sky_map(pixels: np.ndarray, level: int) -> np.ndarray:
-    """True (h, w) where a channel has run over (`level` or more) in one piece with the upper rim while the rest is exposed
-    well: the sky, which nobody measures. pixels: uint8 (h, w, 3), a small copy."""
+    """True (h, w) where a channel has run over (`level` or more) in one piece with the upper rim while the rest is
+    exposed well: the sky, which nobody measures. pixels: uint8 (h, w, 3), a small copy."""
     import cv2
 
     over = (pixels.max(2) >= level).astype(np.uint8)
