@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 import scenes
 from rilievo.cli import main
+from rilievo.io.models import read_mesh
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("capture")
     paths = scenes.tiny_capture(folder, num=8, samples=1, edge_samples=2)
     pixels = cv2.imread(str(paths[3]))
-    kernel = scenes.np.zeros((13, 13), scenes.np.float32)
+    kernel = np.zeros((13, 13), np.float32)
     kernel[6] = 1 / 13
     cv2.imwrite(str(paths[3]), cv2.filter2D(pixels, -1, kernel), [cv2.IMWRITE_JPEG_QUALITY, 92])
     shutil.copyfile(paths[0], paths[0].with_name("copy.jpg"))
@@ -57,6 +59,9 @@ def test_the_files_and_the_exit_code_say_the_same(checked: tuple[Path, int]) -> 
     )
     assert "at 100 %" in page and "<svg" in page
     assert cv2.imread(str(out / "contact.jpg")).shape[1] > 1000
+    assert sum(document["coverage"]["views_shares"]) == pytest.approx(1, abs=0.01)
+    colors = np.unique(read_mesh(out / "coverage.glb").colors, axis=0)
+    assert len(colors) >= 3
     assert (out / "plan.svg").read_text().startswith("<svg")
 
 
@@ -89,7 +94,7 @@ def test_a_set_that_does_not_hang_together_is_a_result(
     shutil.copyfile(photos / "IMG_0001.jpg", folder / "a.jpg")
     assert main(["check", str(folder), "-o", str(tmp_path / "one"), "--quiet"]) == 3
     assert "one photo alone" in capsys.readouterr().out
-    noise = scenes.np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=scenes.np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
     cv2.imwrite(str(folder / "b.jpg"), noise)
     assert main(["check", str(folder), "-o", str(tmp_path / "two"), "--quiet"]) == 3
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The files of a check: check.json, check.html, contact.jpg, plan.svg."""
+"""The files of a check: check.json, check.html, contact.jpg, plan.svg, coverage.glb."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 from rilievo.checking.drawing import plan_svg
 from rilievo.checking.looks import to_jpeg
+from rilievo.checking.model import coverage_mesh
 from rilievo.checking.page import check_page
 from rilievo.checking.result import Checked
 from rilievo.checking.sheet import contact_sheet
+from rilievo.io import models
 from rilievo.project import explain_os_errors
 
 
@@ -37,4 +39,8 @@ def publish(checked: Checked, folder: Path, title: str) -> list[Path]:
             finally:
                 part.unlink(missing_ok=True)
             out.append(folder / name)
+        mesh = coverage_mesh(checked)
+        if mesh is not None and not checked.document["built"]:
+            models.write(folder / "coverage.glb", mesh)
+            out.append(folder / "coverage.glb")
     return out

@@ -261,12 +261,18 @@ def _coverage(around: Around | None, patches: Patches | None, wanted: np.ndarray
         "surface_score": round(surface, 1),
         "missing_round_deg": round(missing, 1),
         "below_3_views_share": round(float((weight * (counts < 3)).sum()) / total, 4),
+        "views_shares": [round(float(weight[_with_views(counts, k)].sum()) / total, 4) for k in range(11)],
         "views_median": float(np.median(counts[some])) if some.any() else 0.0,
         "angle_median_deg": round(float(np.median(patches.seen.angle_deg[some])), 1) if some.any() else None,
         "incidence_median_deg": _median(patches.seen.incidence_deg[some]),
         "gsd_median": _median(patches.seen.gsd[some]),
         "surface": "draft surface" if patches.normals is not None else "sparse points",
     }
+
+
+def _with_views(counts: np.ndarray, views: int) -> np.ndarray:
+    """Patches with just that many views, ten standing for more too."""
+    return counts == views if views < 10 else counts >= 10
 
 
 def _median(values: np.ndarray) -> float | None:
