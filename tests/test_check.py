@@ -12,6 +12,7 @@ from rilievo.checking.alignment import Aligned, photo_graph
 from rilievo.checking.around import look_around
 from rilievo.checking.findings import BAD, WEAK, relative, single
 from rilievo.checking.looks import Look
+from rilievo.checking.result import _bridges
 from rilievo.checking.surface import make_patches, overlaps, second_best
 from rilievo.geometry import look_at
 from rilievo.io.exif import CameraNotes
@@ -174,6 +175,8 @@ def test_the_graph_tells_islands_and_weak_links() -> None:
     assert [len(i) for i in graph.islands] == [5, 2, 1]
     assert graph.connected_share == 5 / 8
     assert graph.weak == (("2.jpg", "3.jpg", 40, 2),)
+    bridges = _bridges(names, graph)
+    assert [(b["from"], b["to"]) for b in bridges] == [("4.jpg", "5.jpg")]
 
 
 def _look(name: str, fingerprint: int = 0, notes: CameraNotes = CameraNotes(), **quality: float) -> Look:

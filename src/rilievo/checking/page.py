@@ -31,6 +31,9 @@ def check_page(checked: Checked, title: str) -> str:
     if d["next"]:
         items = "".join(f"<li>{escape(p['words'])} <small>(+{p['gain']:.1f} points)</small></li>" for p in d["next"])
         body += ["<h2>Take these photos next</h2>", f"<ol>{items}</ol>"]
+    if d["bridges"]:
+        items = "".join(f"<li>{escape(b['words'])}</li>" for b in d["bridges"])
+        body += ["<h2>Connect the islands</h2>", f"<ul>{items}</ul>"]
     body += ["<h2>Photos</h2>", _photos(checked)]
     if d["set"]:
         rows = [(escape(x["text"]), escape(x["hint"])) for x in d["set"]]

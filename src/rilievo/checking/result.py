@@ -99,6 +99,7 @@ def conclude(
         "around": None if around is None else around.to_json(),
         "coverage": _coverage(around, patches, wanted),
         "next": [p.to_json() for p in proposals],
+        "bridges": [] if graph is None else _bridges(names, graph),
     }
     document = {**verdict.judge(document), **document}
     return Checked(_plain(document), tuple(looks), aligned, around, patches, wanted, tuple(proposals))
@@ -161,6 +162,21 @@ def _free(
     if aligned is None or patches is None or wanted is None:
         return {}
     return next_photos.losses(aligned.scene, patches, wanted, order)
+
+
+def _bridges(names: Sequence[str], graph: Graph) -> list[dict[str, str]]:
+    """Where photos would connect islands with the largest: between the photos that were taken after one another."""
+    at = {name: k for k, name in enumerate(names)}
+    out = []
+    for island in graph.islands[1:]:
+        if len(island) < 2:
+            continue
+        pairs = ((abs(at[a] - at[b]), at[a], at[b]) for a in graph.islands[0] for b in island)
+        _, i, j = min(pairs)
+        a, b = names[i], names[j]
+        words = f"on the way from {a} to {b}, every 15 degrees or so, each showing two thirds of the last"
+        out.append({"from": a, "to": b, "words": words})
+    return out
 
 
 def _row(

@@ -188,6 +188,7 @@ def as_text(document: Mapping[str, Any]) -> str:
             f"coverage  {c['score']:.0f} of 100; {100 * c['below_3_views_share']:.1f} % of the surface has"
             f" fewer than 3 views (median {c['views_median']:.0f} views over {c['angle_median_deg'] or 0:.0f} degrees)"
         )
+    lines += [f"connect   take photos {b['words']}" for b in document["bridges"]]
     if document["next"]:
         lines.append("next      take these photos, from here:")
         lines += [f"  {k}. {p['words']}" for k, p in enumerate(document["next"], 1)]
