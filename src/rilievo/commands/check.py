@@ -27,7 +27,8 @@ def check(
     """Photos before a build: which are bad and why, what is missing, and which to take next. Or a house after it: why
     each photo failed or was weak, and the photo that would have helped.
 
-    Writes check.html, check.json, contact.jpg, plan.svg and coverage.glb. The same command with more photos does only the new work.
+    Writes check.html, check.json, contact.jpg, plan.svg and coverage.glb.
+    The same command with more photos does only the new work.
     Exit code 0: ready or usable; 3: photos are missing or must be taken again; 1: nothing could be checked.
 
     Args:
