@@ -18,6 +18,7 @@ Photos in, measured 3D out, on a plain CPU.
 
   plan      where to take photos from: object, facade, room, area by drone
   build     photos or a video in, textured 3D model and report out
+  check     which photos are bad, what is missing, which to take next
   depth     one photo in, depth map and 3D surface out
   render    a video or frames along a path of the camera
   splats    Gaussian splats of photos whose cameras are known

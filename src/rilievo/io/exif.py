@@ -14,6 +14,7 @@ from rilievo.io.sensors import FULL_FRAME, sensor_width_mm
 _MAKE, _MODEL, _ORIENTATION, _EXIF_IFD, _GPS_IFD = 0x010F, 0x0110, 0x0112, 0x8769, 0x8825
 _TIME, _SUBSECONDS, _FOCAL_MM, _FOCAL_35 = 0x9003, 0x9291, 0x920A, 0xA405
 _PLANE_X, _PLANE_UNIT, _WIDTH, _HEIGHT, _ZOOM, _LENS = 0xA20E, 0xA210, 0xA002, 0xA003, 0xA404, 0xA434
+_EXPOSURE_S, _F_NUMBER, _ISO, _BALANCE, _SUBJECT_M, _SOFTWARE = 0x829A, 0x829D, 0x8827, 0xA403, 0x9206, 0x0131
 _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 _DIAGONAL_35_MM = math.hypot(36.0, 24.0)
 
@@ -33,6 +34,12 @@ class CameraNotes:
     gps: tuple[float, float, float] | None = None
     gps_std_m: tuple[float, float, float] | None = None
     taken_at: str | None = None
+    exposure_s: float | None = None
+    f_number: float | None = None
+    iso: float | None = None
+    white_balance: str | None = None  # "auto" or "manual"
+    subject_m: float | None = None  # distance that was focused on
+    software: str = ""
 
     @property
     def camera_name(self) -> str | None:
@@ -126,6 +133,9 @@ def read_notes(exif: Any, *, xmp: bytes | str = b"") -> CameraNotes:
     if taken_at and (fraction := re.match(r"\d+", _text(detail.get(_SUBSECONDS)))):
         taken_at += "." + fraction.group(0)
     orientation = main.get(_ORIENTATION, 1)
+    iso, balance = detail.get(_ISO), detail.get(_BALANCE)
+    if isinstance(iso, tuple):  # some write the sensitivity twice
+        iso = iso[0] if iso else None
     return CameraNotes(
         orientation=orientation if orientation in range(1, 9) else 1,
         maker=_text(main.get(_MAKE)),
@@ -138,6 +148,12 @@ def read_notes(exif: Any, *, xmp: bytes | str = b"") -> CameraNotes:
         gps=gps,
         gps_std_m=gps_std,
         taken_at=taken_at,
+        exposure_s=_number(detail.get(_EXPOSURE_S)),
+        f_number=_number(detail.get(_F_NUMBER)),
+        iso=_number(iso),
+        white_balance={0: "auto", 1: "manual"}.get(balance) if isinstance(balance, int) else None,
+        subject_m=_number(detail.get(_SUBJECT_M)),
+        software=_text(main.get(_SOFTWARE)),
     )
 
 

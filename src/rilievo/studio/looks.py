@@ -78,10 +78,12 @@ def look_closely(path: Path, name: str, thumb: Path, pts: int | None = None) -> 
     import cv2
     import numpy as np
 
+    from rilievo.checking.findings import spell_direction
     from rilievo.io.blur import measure_blur
     from rilievo.io.photos import decode_pixels, open_whole
     from rilievo.io.pixels import shrink, shrunk_size
     from rilievo.io.video import load_frame
+    from rilievo.stages.photo_quality import measure_photo, with_edges
 
     suffix = Path(name).suffix.lower()
     warnings: list[str] = []
@@ -94,14 +96,20 @@ def look_closely(path: Path, name: str, thumb: Path, pts: int | None = None) -> 
         _, opened = open_whole(Source(name, path))
         whole = opened.width * opened.height <= LARGE
         pixels, _ = decode_pixels(opened, name, max_size=None if whole else 6000)
-        blur = measure_blur(pixels) * max(opened.width, opened.height) / max(pixels.shape[:2])
+        measured = with_edges(measure_photo(pixels), measure_blur(pixels))
+        larger = max(opened.width, opened.height) / max(pixels.shape[:2])
+        blur, smear = measured.sigma_px * larger, measured.motion_px * larger
         facts["sharpness"] = round(blur, 2) if np.isfinite(blur) else None
+        shaken = f", shaken over {smear:.0f} px, {spell_direction(measured.motion_deg)}" if smear > 0 else ""
+        how = f"blurred ({blur:.1f} px{shaken})"
         if not np.isfinite(blur):
             warnings.append("nothing in it has an edge: an even surface, or the lens was covered")
         elif blur > BLURRED_PX:
-            warnings.append(f"blurred ({blur:.1f} px): it will hardly be placed; take it again")
+            warnings.append(f"{how}: it will hardly be placed; take it again")
         elif blur > SOFT_PX:
-            warnings.append(f"a little blurred ({blur:.1f} px)")
+            warnings.append(f"a little {how}")
+        if measured.clipped_share > 0.3:
+            warnings.append(f"{100 * measured.clipped_share:.0f} % of it are overexposed")
         if max(opened.width, opened.height) < SMALL_PX:
             warnings.append(f"small: {opened.width} x {opened.height} pixels show little detail")
     height, width = pixels.shape[:2]
