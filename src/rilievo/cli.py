@@ -8,6 +8,7 @@ from collections.abc import Sequence
 # verb -> (module, function, one line)
 VERBS: dict[str, tuple[str, str, str]] = {
     "build": ("rilievo.commands.build", "build", "photos or a video in, textured 3D model and report out"),
+    "mask": ("rilievo.commands.mask", "mask", "mask sky, people, moving things, mirrors, background in photos"),
     "depth": ("rilievo.commands.depth", "depth", "one photo in, depth map and 3D surface out"),
     "render": ("rilievo.commands.render", "render", "a video or frames along a path of the camera"),
     "splats": ("rilievo.commands.splats", "splats", "Gaussian splats of photos whose cameras are known"),

@@ -55,6 +55,13 @@ def find_moving(pixels: np.ndarray, there: Expected, *, config: MovingConfig = M
     return _outline(pixels, joined, (seed > 0) & joined, known, strong, config)
 
 
+def before_mirrors(found: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """What moved, without the parts that are seen in a mirror only. mirror: bool (h, w)."""
+    if not (found & mirror).any():
+        return found
+    return _touching(found, found & ~cv2.dilate(mirror.astype(np.uint8), _disc(3)).astype(bool))
+
+
 def disagreement(pixels: np.ndarray, there: Expected, config: MovingConfig) -> tuple[np.ndarray, np.ndarray]:
     """How far each pixel is from the colours expected around its place: float32 (h, w), 0 in shadows and where nothing
     is known; and whether it is known, which it is not where the other photos disagree among themselves too."""
