@@ -41,7 +41,7 @@ class MaskSettings:
     masked grows, as a share of the photo's longer side (not in the masks of single kinds)."""
 
     kinds: tuple[str, ...] = ("sky", "moving", "mirror")
-    size: int = 800
+    size: int = 640
     grow: float = 0.003
     quality: str = "draft"
     seed: int = 0
@@ -205,9 +205,10 @@ def _geometric(chain: Chain, placed: Placed, settings: MaskSettings) -> dict[str
     some = [load(n) for n in names[:: max(1, len(names) // 24)]]
     mirrors = mask_mirror.find_mirrors(cloud, scene.centers, some, far)
     chain.progress("mirrors", 1, 1)
+    unit = "units" if scene.unit == "unknown" else scene.unit
     told = [content_id(m.normal, m.offset, m.extent) for m in mirrors]
     notes = [
-        f"a mirror of {m.step * m.extent.any(0).sum():.3g} x {m.step * m.extent.any(1).sum():.3g} {scene.unit}: "
+        f"a mirror of {m.step * m.extent.any(0).sum():.3g} x {m.step * m.extent.any(1).sum():.3g} {unit}: "
         f"{m.num_agreeing} of {m.num_tested} places behind it are images of places before it"
         for m in mirrors
     ]
@@ -216,6 +217,10 @@ def _geometric(chain: Chain, placed: Placed, settings: MaskSettings) -> dict[str
 
     def photo_size(name: str, mask: np.ndarray) -> np.ndarray:
         return mask_scene.to_photo(mask, load(name).view.camera, scene.camera(names.index(name)))
+
+    def before(name: str, mirror: np.ndarray) -> np.ndarray:
+        """Somebody who stands before a mirror hides it."""
+        return mirror & ~np.asarray(project.get(moved[name])) if name in moved else mirror
 
     moved: dict[str, str] = {}
     if "moving" in settings.kinds:
@@ -239,8 +244,8 @@ def _geometric(chain: Chain, placed: Placed, settings: MaskSettings) -> dict[str
             "mask mirror",
             config,
             names,
-            lambda n: [*inputs, placed.photo_ids[n], str(settings.size), *told],
-            lambda n: photo_size(n, _in_mirrors(load(n), mirrors)),
+            lambda n: [*inputs, placed.photo_ids[n], str(settings.size), moved.get(n, ""), *told],
+            lambda n: before(n, photo_size(n, _in_mirrors(load(n), mirrors))),
         )
         if not mirrors:
             notes.append("no mirror was found")
@@ -271,7 +276,7 @@ def _moving(
 
 
 def _others(scene: Any) -> dict[str, list[str]]:
-    """For each photo those that share most with it, near and far ones: what stands still in all of them stands still."""
+    """For each photo others that share something with it, near and far ones: somebody may stand still for a while."""
     n = len(scene.names)
     seen = np.zeros((n, max(len(scene.points), 1)), bool)
     seen[scene.obs_photo, scene.obs_point] = True

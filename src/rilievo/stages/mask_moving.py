@@ -115,7 +115,8 @@ def _outline(
     labels[wide & known & ~joined & (cv2.blur(strong, (5, 5)) < 1)] = cv2.GC_BGD
     labels[joined] = cv2.GC_PR_FGD
     labels[seed & (strong > 2 * config.min_difference)] = cv2.GC_FGD
-    labels[unseen & ~joined & (_likeness(pixels, labels) > 0.7)] = cv2.GC_PR_FGD
+    like = _likeness(pixels, labels)
+    labels[unseen & ~joined & (like > 0.7)] = cv2.GC_PR_FGD
     if (labels == cv2.GC_FGD).sum() < 10 or (labels == cv2.GC_BGD).sum() < 10:
         return joined
     cv2.setRNGSeed(0)  # its mixtures of colours begin with a random choice
@@ -123,6 +124,8 @@ def _outline(
     cut, _, _ = cv2.grabCut(np.ascontiguousarray(pixels[..., ::-1]), labels, None, *models, 3, cv2.GC_INIT_WITH_MASK)
     found = (cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)
     found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    # What no other photo shows is taken only for its colour.
+    found &= known | joined | (cv2.blur(like, (9, 9)) > 0.5)
     # Small gaps where by chance it has the colour of what is behind it, or where that is not known.
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, _disc(max(2, round(0.015 * max(h, w))))) > 0
     found |= closed & ~(known & (cv2.blur(strong, (5, 5)) < 1))

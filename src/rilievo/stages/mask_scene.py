@@ -119,16 +119,26 @@ def expected(seen: Seen, others: Sequence[Seen], far: float) -> Expected:
     if len(stack) < 3:
         none = np.full((h, w, 3), np.nan, np.float32)
         return Expected(none, np.full((h, w), np.nan, np.float32), np.zeros((h, w), np.uint8))
-    ok = np.stack(valid)
-    colors = np.where(ok[..., None], np.stack(stack), np.nan).astype(np.float32)
-    count = ok.sum(0).astype(np.uint8)
+    ok = np.stack(valid, -1)
+    count = ok.sum(-1).astype(np.uint8)
     enough = count >= 3
+    n = count[enough].astype(np.int64)
+    values = np.stack(stack, -1)[enough].astype(np.float32)  # (places, 3, views)
+    values[~np.broadcast_to(ok[enough][:, None], values.shape)] = np.inf
+    middle = _median(values, n[:, None])
+    off = np.sqrt(((values - middle[..., None]) ** 2).sum(1))  # infinite where a view sees something else
     color = np.full((h, w, 3), np.nan, np.float32)
     spread = np.full((h, w), np.nan, np.float32)
-    color[enough] = np.nanmedian(colors[:, enough], axis=0)
-    off = np.linalg.norm(colors[:, enough] - color[enough], axis=-1)
-    spread[enough] = np.nanmedian(off, axis=0)
+    color[enough], spread[enough] = middle, _median(off, n)
     return Expected(color, spread, count)
+
+
+def _median(values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Of the `count` finite ones among values (..., k): the lower and the upper middle's mean."""
+    values = np.sort(values, axis=-1)
+    count = np.broadcast_to(count, values.shape[:-1])
+    low = np.take_along_axis(values, ((count - 1) // 2)[..., None], -1)[..., 0]
+    return (low + np.take_along_axis(values, (count // 2)[..., None], -1)[..., 0]) / 2
 
 
 def far_away(load: Callable[[str], Seen], names: Sequence[str]) -> float:
