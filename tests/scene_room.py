@@ -25,14 +25,18 @@ WIDE, BACK, FRONT, HIGH = 2.9, -2.8, 2.0, 2.6
 MIRROR_BOX = (-1.45, -0.35, 0.75, 2.05)  # x0, x1, z0, z1 on the far wall
 
 
-def room(seed: int = 0) -> OpticScene:
-    """The room without anybody in it: four walls, no ceiling, daylight."""
+def room(seed: int = 0, *, bare: bool = False) -> OpticScene:
+    """The room without anybody in it: four walls, no ceiling, daylight. bare: hardly any pictures, and paint that
+    shows next to nothing, so that whoever walks by is most of what there is to match."""
     rng = np.random.default_rng([seed, 21])
     paint = tx.linear(214, 206, 188) * np.exp(
-        0.05 * tx.noise_tile(rng, 2048, 1.3)[..., None] + 0.05 * tx.noise_tile(rng, 2048, 0.3, low=60)[..., None]
+        (0.015 if bare else 0.05)
+        * (tx.noise_tile(rng, 2048, 1.3)[..., None] + tx.noise_tile(rng, 2048, 0.3, low=60)[..., None])
     )
     wall = tx.box_mapped(tx.Texture.of(paint.astype(np.float32), 6.0 / 2048), 16)
-    floor = tx.laid_flat(tx.Texture.of(tx.wood(rng, 2048), 6.0 / 2048), np.array([-3.0, 3.0, 0.0]), X, -Y)
+    boards = tx.wood(rng, 2048)
+    boards = boards.mean((0, 1)) + (0.15 if bare else 1.0) * (boards - boards.mean((0, 1)))
+    floor = tx.laid_flat(tx.Texture.of(boards.astype(np.float32), 6.0 / 2048), np.array([-3.0, 3.0, 0.0]), X, -Y)
     oak = tx.box_mapped(tx.Texture.of(tx.wood(rng, 1024), 0.0016))
     dark = rock(rng, 512, (52, 44, 40), 0.0016, 0.6)
     ochre, blue = rock(rng, 512, (188, 142, 60), 0.0016, 0.8), rock(rng, 512, (70, 96, 124), 0.0016, 0.8)
@@ -43,15 +47,16 @@ def room(seed: int = 0) -> OpticScene:
         Part(box([WIDE, BACK, 0.0], [WIDE + 0.1, FRONT, HIGH], 0.1), wall),
         Part(box([-WIDE, BACK, -0.1], [WIDE, FRONT, 0.0], 0.1), floor),
     ]
-    for x, z, w, h in ((0.15, 1.55, 0.5, 0.7), (-2.2, 1.5, 0.6, 0.8), (2.35, 1.5, 0.5, 0.6)):
+    for x, z, w, h in ((0.15, 1.55, 0.5, 0.7), (-2.2, 1.5, 0.6, 0.8), (2.35, 1.5, 0.5, 0.6))[: 1 if bare else 3]:
         plain += _picture(rng, oak, np.array([x, FRONT, z]), X, -Y, w, h)
     for x, z, w, h in ((-1.7, 1.5, 0.9, 0.7), (0.0, 1.6, 0.8, 1.0), (1.7, 1.5, 0.7, 0.9)):
         plain += _picture(rng, oak, np.array([x, BACK, z]), -X, Y, w, h)
-    for y, z in ((0.9, 1.5), (-0.9, 1.55)):
+    for y, z in () if bare else ((0.9, 1.5), (-0.9, 1.55)):
         plain += _picture(rng, oak, np.array([-WIDE, y, z]), Y, X, 0.7, 0.7)
         plain += _picture(rng, oak, np.array([WIDE, y, z]), -Y, -X, 0.7, 0.6)
-    plain += _table(rng, oak, ochre, blue)
-    plain += _chest(rng, oak, blue, -0.9)
+    if not bare:
+        plain += _table(rng, oak, ochre, blue)
+    plain += _chest(rng, oak, -0.9)
     plain += _cabinet(rng, dark)
     x0, x1, z0, z1 = MIRROR_BOX
     for low, high in (
@@ -90,7 +95,7 @@ def _table(rng: np.random.Generator, oak: tx.Albedo, ochre: tx.Albedo, blue: tx.
     return parts
 
 
-def _chest(rng: np.random.Generator, oak: tx.Albedo, blue: tx.Albedo, x: float) -> list[Part]:
+def _chest(rng: np.random.Generator, oak: tx.Albedo, x: float) -> list[Part]:
     """A low chest under the mirror with two jars."""
     parts = [Part(box([x - 0.6, 1.62, 0.0], [x + 0.6, 1.99, 0.5], 0.06, 0.008), oak)]
     for dx, tone in ((-0.35, (170, 84, 60)), (0.3, (96, 120, 84))):
@@ -180,26 +185,30 @@ def cameras(num: int, target: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.array(out)
 
 
-def walk(k: int, num: int) -> tuple[tuple[float, float], float, float]:
-    """Where somebody is at photo k, which way they go, and the phase of their walk: along the far wall and back."""
+def walk(k: int, num: int, *, near: bool = False) -> tuple[tuple[float, float], float, float]:
+    """Where somebody is at photo k, which way they go, and the phase of their walk: along the far wall and back;
+    near: closer to the cameras and in step with them."""
     half = (num + 1) // 2
     there = k < half
     t = (k if there else k - half) / max((half if there else num // 2) - 1, 1)
     x = -1.7 + 3.2 * t if there else 1.5 - 3.2 * t
     y = 0.85 + 0.2 * np.sin(5 * t) if there else 0.95 - 0.15 * np.sin(4 * t)
+    if near:
+        x, y = 0.75 * x, y - 0.35
     return (x, float(y)), 0.0 if there else 180.0, 0.37 * k
 
 
 def capture(
-    folder: Path, *, num: int = 20, seed: int = 0, somebody: bool = True, camera: Camera = CAMERA, samples: int = 2
-) -> list[Path]:
+    folder: Path, *, num: int = 20, seed: int = 0, bare: bool = False, somebody: bool = True, camera: Camera = CAMERA,
+    samples: int = 2,
+) -> list[Path]:  # fmt: skip
     """Renders the photos, writes the truth, returns the photos' paths. The true mesh has the mirror as a surface, but
     neither the pane nor the figure."""
-    empty = room(seed)
+    empty = room(seed, bare=bare)
     places = cameras(num, empty.target, seed)
     paths = []
     for k, place in enumerate(places):
-        scene = empty.with_parts(figure(*walk(k, num), seed=seed), FIGURE) if somebody else empty
+        scene = empty.with_parts(figure(*walk(k, num, near=bare), seed=seed), FIGURE) if somebody else empty
         photo = render(scene, camera, place, samples=samples, seed=1000 * seed + k)
         path = folder / "photos" / f"IMG_{k:04}.jpg"
         write_photo(path, photo.pixels, exif=exif_bytes(camera, number=k), quality=92)

@@ -168,11 +168,12 @@ def _behind(
     if len(behind) < config.min_points:
         return None
     tested = behind[:: max(1, len(behind) // 6000)]
-    best, agree, usable = offset, 0, 1
-    for shift in np.linspace(-0.03, 0.03, 25) * reach:
-        a, n = _reflected_agreement(points[tested], normal, offset + shift, views, far, 0.006)
-        if a > agree:
-            best, agree, usable = offset + float(shift), a, n
+    shifts = np.linspace(-0.03, 0.03, 25) * reach
+    counts = [_reflected_agreement(points[tested], normal, offset + d, views, far, 0.006)[0] for d in shifts]
+    # Images of floor and side walls slide along these when the plane is shifted, and tell nothing: of the shifts that
+    # are as good as the best, the smallest.
+    good = np.flatnonzero(np.array(counts) >= 0.93 * max(counts))
+    best = offset + float(shifts[good[np.argmin(np.abs(shifts[good]))]])
     agree, usable = _reflected_agreement(points[tested], normal, best, views, far, 0.015)
     if agree < config.min_points or agree < config.min_agreement * usable:
         return None
