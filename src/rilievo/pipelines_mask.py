@@ -90,7 +90,13 @@ def photos_to_masks(
         found = gather(chain, paths, masks=masks)
         sources = {p.name: s for p, s in zip(found.photos, found.sources)}
         placed = None
+    single = {k: _single(chain, k, sources, networks) for k in settings.kinds if k not in NEED_GEOMETRY}
+    if not of_house:
         if geometric:
+            if single:  # cameras and surface are found without what single photos tell to be of no use
+                first = chain.project.root / "masks" / "first"
+                _write(chain, sources, single, {}, settings, None, first)
+                found = gather(chain, paths, masks=first)
             try:
                 placed = _placed_draft(chain, found, settings)
             except AlignmentError as error:
@@ -98,9 +104,11 @@ def photos_to_masks(
                     raise
                 left_out = dict.fromkeys(geometric, f"{error.what}: {error.why}")
                 say(f"{', '.join(geometric)} left out: {error.what} ({error.why})")
-    single = {k: _single(chain, k, sources, networks) for k in settings.kinds if k not in NEED_GEOMETRY}
     scene = {} if placed is None else _geometric(chain, placed, settings)
-    return _write(chain, sources, {**single, **scene}, left_out, settings, scene.get("notes"))
+    folder = chain.project.root / "masks"
+    report = _write(chain, sources, {**single, **scene}, left_out, settings, scene.get("notes"), folder)
+    chain.project.update(masks={k: v for k, v in report.items() if k not in ("list", "folder")})
+    return report
 
 
 def _networks(kinds: Sequence[str], num_threads: int) -> dict[str, Network]:
@@ -304,9 +312,9 @@ def _write(
     left_out: Mapping[str, str],
     settings: MaskSettings,
     notes: Sequence[str] | None,
+    folder: Path,
 ) -> dict[str, Any]:
     project = chain.project
-    folder = project.root / "masks"
     stored: dict[str, Stored] = {k: kinds[k] for k in KINDS if k in kinds}
     rows: list[dict[str, Any]] = []
     looks = []
@@ -349,7 +357,6 @@ def _write(
         if looks:
             write_overview(folder / "overview.png", looks, list(stored))
         (folder / "masks.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    project.update(masks={k: v for k, v in report.items() if k not in ("list", "folder")})
     return report
 
 

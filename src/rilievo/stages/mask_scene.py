@@ -109,6 +109,7 @@ def expected(seen: Seen, others: Sequence[Seen], far: float) -> Expected:
     stack, valid = [], []
     for other in others:
         color, sees, _ = look(points, other, far)
+        sees &= np.isfinite(seen.depth)  # a place without a surface need not be far away
         if sees.sum() < 100:
             continue
         # Exposure and white balance: a factor a channel, from what both see alike.
