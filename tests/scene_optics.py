@@ -43,7 +43,8 @@ class OpticScene(Scene):
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         for part in parts:
             v = np.round(part.shape[0] * 2.0**17) / 2.0**17
-            values["faces"] = np.concatenate([values["faces"], part.shape[1] + len(values["vertices"])]).astype(np.int32)
+            more = part.shape[1] + len(values["vertices"])
+            values["faces"] = np.concatenate([values["faces"], more]).astype(np.int32)
             values["vertices"] = np.concatenate([values["vertices"], v])
             values["normals"] = np.concatenate([values["normals"], vertex_normals(v, part.shape[1])])
             values["openness"] = np.concatenate([values["openness"], np.full(len(v), 0.7, np.float32)])

@@ -1,7 +1,7 @@
 """A furnished room with a mirror and a glazed cabinet on its far wall, and somebody who walks through while it is
 photographed; with exact masks.
 
-    shots = capture(folder, num=20)        # folder/photos/*.jpg, folder/truth/{cameras.json, mesh.ply, masks/KIND/*.png}
+    capture(folder, num=20)        # folder/photos/*.jpg, folder/truth/{cameras.json, mesh.ply, masks/KIND/*.png}
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 import scene_textures as tx
-from rilievo.geometry import look_at
+from rilievo.geometry import invert, look_at
 from rilievo.types import Camera
 from scene_indoors import _picture, rock, rod
 from scene_optics import FIGURE, GLASS, MIRROR, OpticScene, make, true_masks
@@ -27,7 +27,7 @@ MIRROR_BOX = (-1.45, -0.35, 0.75, 2.05)  # x0, x1, z0, z1 on the far wall
 
 def room(seed: int = 0, *, bare: bool = False) -> OpticScene:
     """The room without anybody in it: four walls, no ceiling, daylight. bare: hardly any pictures, and paint that
-    shows next to nothing, so that whoever walks by is most of what there is to match."""
+    shows next to nothing, so that whoever keeps in step with the camera is most of what there is to match."""
     rng = np.random.default_rng([seed, 21])
     paint = tx.linear(214, 206, 188) * np.exp(
         (0.015 if bare else 0.05)
@@ -185,17 +185,22 @@ def cameras(num: int, target: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.array(out)
 
 
-def walk(k: int, num: int, *, near: bool = False) -> tuple[tuple[float, float], float, float]:
-    """Where somebody is at photo k, which way they go, and the phase of their walk: along the far wall and back;
-    near: closer to the cameras and in step with them."""
+def walk(k: int, num: int) -> tuple[tuple[float, float], float, float]:
+    """Where somebody is at photo k, which way they go, and the phase of their walk: along the far wall and back."""
     half = (num + 1) // 2
     there = k < half
     t = (k if there else k - half) / max((half if there else num // 2) - 1, 1)
     x = -1.7 + 3.2 * t if there else 1.5 - 3.2 * t
     y = 0.85 + 0.2 * np.sin(5 * t) if there else 0.95 - 0.15 * np.sin(4 * t)
-    if near:
-        x, y = 0.75 * x, y - 0.35
     return (x, float(y)), 0.0 if there else 180.0, 0.37 * k
+
+
+def keep_in_step(cam_from_world: np.ndarray) -> tuple[tuple[float, float], float, float]:
+    """Like `walk`, for somebody who stays in the same place of the picture: what moves with the camera."""
+    world_from_cam = invert(cam_from_world)
+    place = world_from_cam[:, 3] + world_from_cam[:, :3] @ np.array([0.25, 0.0, 1.55])
+    ahead = np.degrees(np.arctan2(world_from_cam[1, 2], world_from_cam[0, 2]))
+    return (float(place[0]), float(place[1])), float(ahead) - 60.0, 0.1
 
 
 def capture(
@@ -208,7 +213,8 @@ def capture(
     places = cameras(num, empty.target, seed)
     paths = []
     for k, place in enumerate(places):
-        scene = empty.with_parts(figure(*walk(k, num, near=bare), seed=seed), FIGURE) if somebody else empty
+        way = keep_in_step(place) if bare else walk(k, num)
+        scene = empty.with_parts(figure(*way, seed=seed), FIGURE) if somebody else empty
         photo = render(scene, camera, place, samples=samples, seed=1000 * seed + k)
         path = folder / "photos" / f"IMG_{k:04}.jpg"
         write_photo(path, photo.pixels, exif=exif_bytes(camera, number=k), quality=92)

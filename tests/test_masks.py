@@ -59,10 +59,13 @@ def test_who_walks_is_found(room: Room) -> None:
         found = mask_moving.before_mirrors(found, room.truth[k]["mirror"]) & ~room.truth[k]["mirror"]
         shared += (found & room.truth[k]["figure"]).sum()
         total += (found | room.truth[k]["figure"]).sum()
-        assert found.tobytes() == (
-            mask_moving.before_mirrors(mask_moving.find_moving(seen.view.pixels, there), room.truth[k]["mirror"])
-            & ~room.truth[k]["mirror"]
-        ).tobytes()
+        assert (
+            found.tobytes()
+            == (
+                mask_moving.before_mirrors(mask_moving.find_moving(seen.view.pixels, there), room.truth[k]["mirror"])
+                & ~room.truth[k]["mirror"]
+            ).tobytes()
+        )
     assert shared / total > 0.8
 
 

@@ -29,8 +29,8 @@ from rilievo.project import Project, explain_os_errors
 from rilievo.stages import mask_mirror, mask_moving, mask_photo, mask_scene
 from rilievo.types import Mesh, PointCloud
 
-KINDS = ("sky", "people", "moving", "mirror", "glass", "background")
-NEED_GEOMETRY = ("moving", "mirror", "glass")
+KINDS = ("sky", "people", "moving", "mirror", "background")
+NEED_GEOMETRY = ("moving", "mirror")
 NEED_WEIGHTS = {"people": "nanodet", "background": "isnet"}
 _MOST_OTHERS = 12
 
@@ -52,6 +52,12 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if names == ["all"]:
         return tuple(k for k in KINDS if k != "background" and (k not in NEED_WEIGHTS or weights.available("nanodet")))
+    if "glass" in names:
+        raise InputError(
+            "panes of glass are not found by themselves",
+            "what is behind a pane is measured as if it were not there, and its weak reflections seldom are",
+            "leave glass out of --auto; where a pane reflects a lot, mirror finds it, or give masks with --masks",
+        )
     for name in names:
         if name not in KINDS:
             raise InputError(f"unknown kind of mask {name!r}", "", f"known are {', '.join(KINDS)}, or all")
@@ -80,6 +86,7 @@ def photos_to_masks(
     of_house = len(paths) == 1 and (paths[0] / "project.json").is_file()
     left_out: dict[str, str] = {}
     geometric = [k for k in settings.kinds if k in NEED_GEOMETRY]
+    found = None
     if of_house:
         placed = load_placed(paths[0], masks=masks, num_threads=run.num_threads)
         assert placed.project is not None
@@ -91,19 +98,18 @@ def photos_to_masks(
         sources = {p.name: s for p, s in zip(found.photos, found.sources)}
         placed = None
     single = {k: _single(chain, k, sources, networks) for k in settings.kinds if k not in NEED_GEOMETRY}
-    if not of_house:
-        if geometric:
-            if single:  # cameras and surface are found without what single photos tell to be of no use
-                first = chain.project.root / "masks" / "first"
-                _write(chain, sources, single, {}, settings, None, first)
-                found = gather(chain, paths, masks=first)
-            try:
-                placed = _placed_draft(chain, found, settings)
-            except AlignmentError as error:
-                if len(geometric) == len(settings.kinds):
-                    raise
-                left_out = dict.fromkeys(geometric, f"{error.what}: {error.why}")
-                say(f"{', '.join(geometric)} left out: {error.what} ({error.why})")
+    if geometric and found is not None:
+        if single:  # cameras and surface are found without what single photos tell to be of no use
+            first = chain.project.root / "masks" / "first"
+            _write(chain, sources, single, {}, settings, None, first)
+            found = gather(chain, paths, masks=first)
+        try:
+            placed = _placed_draft(chain, found, settings)
+        except AlignmentError as error:
+            if len(geometric) == len(settings.kinds):
+                raise
+            left_out = dict.fromkeys(geometric, f"{error.what}: {error.why}")
+            say(f"{', '.join(geometric)} left out: {error.what} ({error.why})")
     scene = {} if placed is None else _geometric(chain, placed, settings)
     folder = chain.project.root / "masks"
     report = _write(chain, sources, {**single, **scene}, left_out, settings, scene.get("notes"), folder)
@@ -330,8 +336,9 @@ def _write(
                 row["hidden"] = 0.0
                 rows.append(row)
                 continue
-            hidden = _grown(hidden, settings.grow) if parts else np.zeros(np.shape(given), bool)
-            usable = ~hidden if given is None else ~hidden & given
+            usable = ~_grown(hidden, settings.grow)
+            if given is not None:
+                usable = usable & given if parts else given
             write_mask(folder, name, usable)
             row["hidden"] = round(1 - float(usable.mean()), 5)
             rows.append(row)

@@ -145,7 +145,7 @@ def _planes(
             break
         side = centers @ normal - offset
         if (side > 0).all():
-            out.append((normal, offset))
+            out.append((normal, float(offset)))
         left = left[~near]
     return out
 

@@ -121,7 +121,9 @@ def _outline(
         return joined
     cv2.setRNGSeed(0)  # its mixtures of colours begin with a random choice
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cut, _, _ = cv2.grabCut(np.ascontiguousarray(pixels[..., ::-1]), labels, None, *models, 3, cv2.GC_INIT_WITH_MASK)
+    cut, _, _ = cv2.grabCut(
+        np.ascontiguousarray(pixels[..., ::-1]), labels, (0, 0, 1, 1), *models, 3, cv2.GC_INIT_WITH_MASK
+    )
     found = (cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)
     found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     # What no other photo shows is taken only for its colour.
@@ -162,6 +164,6 @@ def _touching(mask: np.ndarray, what: np.ndarray) -> np.ndarray:
     """Its connected parts that have pixels in common with `what`."""
     count, label = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     keep = np.zeros(count, bool)
-    keep[np.unique(label[mask & what])] = True
+    keep[np.unique(np.asarray(label, np.int64)[mask & what])] = True
     keep[0] = False
     return keep[np.asarray(label, np.int64)]

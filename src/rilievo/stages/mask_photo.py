@@ -21,8 +21,10 @@ class PhotoMaskConfig:
 
     version: ClassVar[int] = 1
 
-    min_score: float = 0.4
+    min_score: float = 0.3
     """how sure the detector must be of a person, 0..1"""
+    sure_score: float = 0.5
+    """from where on its word is enough: the whole box is masked where no outline is found in it"""
     foreground: float = 0.5
     """share of a pixel that must belong to the foreground"""
     min_foreground: float = 0.005
@@ -61,9 +63,10 @@ def find_people(
         part = np.zeros((h, w), bool)
         part[top:bottom, left:right] = inside
         part &= box
-        # A box in which nothing stands out is masked as it is: better too much than a person too little.
         area = max((x1 - x0) * (y1 - y0), 1.0)
         if part.sum() < 0.12 * area:
+            if found.score < config.sure_score:
+                continue
             part = np.zeros((h, w), bool)
             part[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1] = True
         out |= part
