@@ -14,6 +14,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +58,15 @@ class Scene:
         """The embree scene."""
         return _embree(self.vertices, self.faces)
 
+    @cached_property
+    def shadows(self) -> Any:
+        """The embree scene of what keeps the sun off."""
+        return self.rays
+
+    def radiance(self, eye: np.ndarray, directions: np.ndarray, pixel_angle: float) -> np.ndarray:
+        """Linear colour (n, 3) seen from eye (3,) or (n, 3) along directions (n, 3)."""
+        return surface_radiance(self, eye, directions, pixel_angle)
+
 
 @dataclass(frozen=True)
 class Rendering:
@@ -79,6 +89,11 @@ def make_scene(name: str, seed: int = 0) -> Scene:
     """A scene of `scene_sets.SCENES` or `scene_bench.SCENES` by name."""
     rng = np.random.default_rng([seed, *name.encode()])
     parts, target = (scene_sets.SCENES | scene_bench.SCENES)[name](rng)
+    return assemble(parts, target, rng)
+
+
+def assemble(parts: Sequence[scene_sets.Part], target: np.ndarray, rng: np.random.Generator) -> Scene:
+    """Parts put together and lit."""
     albedo, gloss = tuple(p.albedo for p in parts), tuple(p.gloss for p in parts)
     vertices, faces, normals, material = [], [], [], []
     start = 0
@@ -181,9 +196,10 @@ def _background(scene: Scene, directions: np.ndarray) -> np.ndarray:
     return out
 
 
-def _radiance(scene: Scene, eye: np.ndarray, directions: np.ndarray, pixel_angle: float) -> np.ndarray:
-    """Linear colour (n, 3) seen from eye along directions (n, 3)."""
-    origins = np.tile(eye.astype(np.float32), (len(directions), 1))
+def surface_radiance(scene: Scene, eye: np.ndarray, directions: np.ndarray, pixel_angle: float) -> np.ndarray:
+    """Linear colour (n, 3) seen from eye (3,) or (n, 3) along directions (n, 3), of surfaces that scatter light."""
+    eye = np.broadcast_to(eye, directions.shape)
+    origins = np.ascontiguousarray(eye, np.float32)
     hit = scene.rays.run(origins, directions.astype(np.float32), output=True)
     color = np.empty((len(directions), 3), np.float32)
     face = hit["primID"]
@@ -198,7 +214,7 @@ def _radiance(scene: Scene, eye: np.ndarray, directions: np.ndarray, pixel_angle
     bary = np.stack([1 - hit["u"][at] - hit["v"][at], hit["u"][at], hit["v"][at]], -1)[..., None]
     n = (scene.normals[corners] * bary).sum(1)
     n /= np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-12)
-    point = eye + d * hit["tfar"][at, None]
+    point = eye[at] + d * hit["tfar"][at, None]
     length = np.linalg.norm(d, axis=1)
     facing = -(n * d).sum(1) / length
     n = np.where(facing[:, None] < 0, -n, n)
@@ -210,7 +226,7 @@ def _radiance(scene: Scene, eye: np.ndarray, directions: np.ndarray, pixel_angle
     lit = np.clip(n @ scene.sun, 0, 1)
     towards = np.flatnonzero((lit > 0) & (flat @ scene.sun > 0))
     start = (point[towards] + 1e-4 * length.mean() * flat[towards]).astype(np.float32)
-    dark = scene.rays.run(start, np.tile(scene.sun.astype(np.float32), (len(start), 1)), query="OCCLUDED") == 0
+    dark = scene.shadows.run(start, np.tile(scene.sun.astype(np.float32), (len(start), 1)), query="OCCLUDED") == 0
     sunny = np.zeros(len(at), np.float32)
     sunny[towards] = lit[towards] * ~dark
     open_sky = (scene.openness[corners] * bary[..., 0]).sum(1)
@@ -244,7 +260,7 @@ def render(
     rows = max(1, 400_000 // (w * s * s))
     for top in range(0, h, rows):
         block = directions[top * s : (top + rows) * s].reshape(-1, 3) @ R.T
-        color = _radiance(scene, eye, block, 1.0 / (camera.fx * s))
+        color = scene.radiance(eye, block, 1.0 / (camera.fx * s))
         picture[top : top + rows] = color.reshape(-1, s, w, s, 3).mean((1, 3))
     centre = pixel_directions(camera, 1).reshape(-1, 3)
     hit = scene.rays.run(
@@ -279,7 +295,7 @@ def _refine_edges(
     for k in range(0, len(rows), 400_000 // (s * s)):
         r, c = rows[k : k + 400_000 // (s * s)], columns[k : k + 400_000 // (s * s)]
         block = _directions(camera, c[:, None] + dx, r[:, None] + dy).reshape(-1, 3) @ R.T
-        picture[r, c] = _radiance(scene, eye, block, 1.0 / (camera.fx * s)).reshape(-1, s * s, 3).mean(1)
+        picture[r, c] = scene.radiance(eye, block, 1.0 / (camera.fx * s)).reshape(-1, s * s, 3).mean(1)
 
 
 def _tone(light: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,8 @@ def write_report(
         stages=[{"stage": stage, **account} for stage, account in accounts.items()],
         faults=_faults(project, found, keypoints, scene, small),
         prior=_prior(project, settings),
+        masked=(masked := _masked(found)),
+        kinds=_kinds(project, found) if masked else None,
     )
     folder = project.root / "export"
     pictures = take_pictures(scene, mesh, lambda name, size: found.load_view(scene, name, size).pixels)
@@ -98,6 +101,28 @@ def write_report(
     page = report_page.render_page(facts, scene, pictures, thumbnails, title)
     _replace(folder / "report.html", page)
     _replace(folder / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
+
+
+def _masked(found: Gathered) -> dict[str, float]:
+    """Share of each photo that its mask hides; photos without one are left out."""
+    out = {}
+    for photo in found.photos:
+        if photo.mask_id is not None:
+            mask = found.load_mask(photo.name)
+            out[photo.name] = 0.0 if mask is None else round(1 - float(mask.mean()), 4)
+    return out
+
+
+def _kinds(project: Project, found: Gathered) -> dict[str, Any]:
+    """What `rilievo mask` found, when the masks of this build are the ones that it wrote."""
+    for source in found.sources:
+        if source.mask is None:
+            continue
+        for folder in source.mask.parents:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                return dict(json.loads((folder / "masks.json").read_text("utf-8"))["kinds"])
+        break
+    return {}
 
 
 def _prior(project: Project, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,12 +117,19 @@ def build_report(
     stages: Sequence[Mapping[str, Any]],
     faults: Mapping[str, Sequence[Fault]] | None = None,
     prior: Mapping[str, Mapping[str, Any]] | None = None,
+    masked: Mapping[str, float] | None = None,
+    kinds: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Everything a reader or a program wants to know of a result (the content of report.json)."""
+    """Everything a reader or a program wants to know of a result (the content of report.json).
+
+    masked: share of each photo that its mask hides.  kinds: what `rilievo mask` found, when its masks were used.
+    """
     gsd = median_gsd(reconstruction)
     rows = photo_rows(photos, num_keypoints, reconstruction, faults)
     placed = sum(row["placed"] for row in rows)
     counts = np.bincount(reconstruction.obs_point, minlength=len(reconstruction.points))
+    for row in rows:
+        row["masked"] = _round((masked or {}).get(row["name"]), 4)
     report: dict[str, Any] = {
         "rilievo": version,
         "settings": dict(settings),
@@ -159,6 +166,11 @@ def build_report(
         "mesh": mesh_facts(mesh, boundary_lengths),
         "precision": sigma_facts(mesh, gsd, reconstruction.unit),
         "texture": dict(texture_facts),
+        "masks": {
+            "photos": len(masked or {}),
+            "share": _round(float(np.mean(list(masked.values()))) if masked else 0.0, 4),
+            "kinds": {k: dict(v) for k, v in (kinds or {}).items()},
+        },
         "photo_prior": {name: dict(row) for name, row in (prior or {}).items()},
         "stages": [dict(stage) for stage in stages],
         "total_seconds": _round(sum(stage["seconds"] for stage in stages), 1),
@@ -192,6 +204,9 @@ def list_warnings(report: Mapping[str, Any]) -> list[str]:
         )
     if (sparse["reprojection_error_px"] or 0) > 1.5:
         warnings.append(f"the reprojection error is high ({sparse['reprojection_error_px']} px)")
+    if hidden := [row["name"] for row in photos["list"] if (row["masked"] or 0) > 0.9]:
+        names = ", ".join(hidden[:5]) + (" ..." if len(hidden) > 5 else "")
+        warnings.append(f"masks hide more than nine tenths of {len(hidden)} photos: {names}")
     if mesh["inferred_share"] > 0.05:
         warnings.append(f"{100 * mesh['inferred_share']:.0f} % of the surface was not measured by any photo (inferred)")
     if cloud["num_points"] and cloud["share_seen_by_3"] < 0.5:

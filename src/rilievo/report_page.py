@@ -130,9 +130,18 @@ def _quality(report: Mapping[str, Any], unit: str) -> str:
         ("Texture", f"{mesh['texture_size'][1]} x {mesh['texture_size'][0]} px" if mesh["texture_size"] else "none"),
         ("Intrinsics", report["intrinsics_note"]),
     ]  # fmt: skip
+    if report["masks"]["photos"]:
+        rows.append(("Masked", _masked(report["masks"])))
     if report["photo_prior"]:
         rows.append(("Depth network", _prior(report["photo_prior"])))
     return html_table(("", ""), [(escape(k), escape(v)) for k, v in rows])
+
+
+def _masked(masks: Mapping[str, Any]) -> str:
+    """60 photos, 12.3 % of their pixels: sky 10 %, moving 2 %."""
+    text = f"{masks['photos']} photos, {100 * (masks['share'] or 0):.1f} % of their pixels"
+    parts = [f"{kind} {100 * row['share']:.1f} % in {row['photos']} photos" for kind, row in masks["kinds"].items()]
+    return f"{text}: {', '.join(parts)}" if parts else text
 
 
 def _prior(photos: Mapping[str, Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,43 @@ class Photos:
         if object_id is None:
             raise InputError(f"{name} has no depth map", "", "")
         return self._keep(("depth", object_id), lambda: self._depth(object_id))
+
+    def mask_file(self, name: str) -> Path | None:
+        """The mask of a photo: that of the build, or else the one that `rilievo mask` wrote since."""
+        project = self.house.project
+        if project is None:
+            return None
+        told = project.read().get("sources", {}).get(name, {})
+        places = [Path(os.path.realpath(project.root), told["mask_from_house"])] if "mask_from_house" in told else []
+        places += [Path(told["mask"])] if "mask" in told else []
+        return next((p for p in (*places, project.root / "masks" / f"{name}.png") if p.is_file()), None)
+
+    def mask(self, name: str) -> bytes:
+        """PNG over a photo, undistorted where it is placed: red where it is masked. Raises InputError."""
+        path = self.mask_file(name)
+        if path is None:
+            raise InputError(f"{name} has no mask", "", "")
+        return self._keep(("mask", str(path), path.stat().st_mtime_ns), lambda: self._mask(name, path))
+
+    def _mask(self, name: str, path: Path) -> bytes:
+        import cv2
+
+        from rilievo.io.photos import load_mask
+        from rilievo.stages.views import undistort_view
+
+        usable = load_mask(replace(find_file(self.house.project, name), mask=path), max_size=1600)
+        assert usable is not None
+        scene = self.house.scene
+        hidden = ~usable
+        if scene is not None and name in scene.names:
+            i = scene.names.index(name)
+            h, w = usable.shape
+            camera = shrunk(scene.camera(i), w, h)
+            red = np.repeat(hidden[..., None], 3, 2).astype(np.uint8) * np.uint8(255)
+            hidden = undistort_view(red, camera, scene.cam_from_world[i], name, max_size=1600).pixels[..., 0] > 127
+        rgba = np.zeros((*hidden.shape, 4), np.uint8)
+        rgba[hidden] = (60, 40, 255, 190)  # blue, green, red, alpha
+        return cv2.imencode(".png", rgba, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
 
     def _keep(self, key: Any, make: Any) -> bytes:
         with self._lock:

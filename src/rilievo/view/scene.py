@@ -2,7 +2,7 @@
 
     "" base.css viewer/* vendor/*  page and files          scene.json?rev=N       the manifest
     layer/ID/FILE           bytes of a layer              photo/K.jpg?size=S     a photo, undistorted
-    depth/K.png             a photo's depth in colours    frame?layer=ID&...      splats drawn here, a JPEG
+    depth/K.png, mask/K.png a photo's depth, its mask     frame?layer=ID&...      splats drawn here, a JPEG
     why/K.json              what is known of a photo      report.html             of the house
     measures.json|csv       saved measures
     POST pick measure volume section measures scale up origin: see `tools`
@@ -42,7 +42,7 @@ from rilievo.view.store import LayerStore
 from rilievo.view.tools import PLACES, Tools
 
 _LAYER = re.compile(r"layer/([a-z0-9-]{1,40})/([a-z0-9_-]{1,40}\.(?:bin|glb|spz|ply))")
-_PHOTO = re.compile(r"(photo|depth)/(\d{1,6})\.(?:jpg|png)")
+_PHOTO = re.compile(r"(photo|depth|mask)/(\d{1,6})\.(?:jpg|png)")
 _WHY = re.compile(r"why/(\d{1,6})\.json")
 _KINDS = {".bin": "application/octet-stream", ".glb": "model/gltf-binary"}
 ORDER = ("mesh", "levels", "cloud", "splats", "sparse", "inferred", "holes")
@@ -298,6 +298,7 @@ class ViewScene:
                         "thumb": f"photo/{k}.jpg?size=160" if there else None,
                         "why": f"why/{k}.json",
                         "depth": f"depth/{k}.png?v={depths[row['name']][:8]}" if row["name"] in depths else None,
+                        "mask": _mask_url(k, photos.mask_file(row["name"])) if there else None,
                     }
                 )
         return rows
@@ -369,10 +370,16 @@ class ViewScene:
         row, photos = self._photo(k)
         if what == "depth":
             return Answer(photos.depth(row["name"]), "image/png")
+        if what == "mask":
+            return Answer(photos.mask(row["name"]), "image/png")
         size = query.get("size", "1600")
         if not (size.isascii() and size.isdigit() and len(size) <= 5 and MIN_SIZE <= int(size) <= MAX_SIZE):
             raise Refused(400, f"size must be {MIN_SIZE} to {MAX_SIZE}")
         return Answer(photos.picture(row["name"], int(size)), "image/jpeg")
+
+
+def _mask_url(k: int, file: Path | None) -> str | None:
+    return None if file is None else f"mask/{k}.png?v={file.stat().st_mtime_ns:x}"
 
 
 def failed(error: RilievoError, status: int = 400) -> Answer:

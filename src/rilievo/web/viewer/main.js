@@ -147,8 +147,11 @@ class Viewer extends EventTarget {
     const placed = this.photos.placed();
     $("photo-name").textContent = `${list[at].name} · ${placed.indexOf(at) + 1}/${placed.length}`;
     $("photo-name").title = list[at].name;
-    for (const b of $("photo-what").children) b.setAttribute("aria-pressed", String(b.dataset.what === what));
-    $("photo-what").hidden = !list[at].depth;
+    for (const b of $("photo-what").children) {
+      b.setAttribute("aria-pressed", String(b.dataset.what === (list[at][what] ? what : "photo")));
+      b.hidden = b.dataset.what !== "photo" && !list[at][b.dataset.what];
+    }
+    $("photo-what").hidden = !list[at].depth && !list[at].mask;
   }
 
   toolbar() {

@@ -41,7 +41,8 @@ export function buildPage(tabs) {
       iconButton("right", "Next photo", null, { id: "next" }),
       el("div.segments", { id: "photo-what", role: "group", "aria-label": "what lies over the model" },
         el("button", { type: "button", "data-what": "photo", "aria-pressed": "true" }, "Photo"),
-        el("button", { type: "button", "data-what": "depth", "aria-pressed": "false" }, "Depth")),
+        el("button", { type: "button", "data-what": "depth", "aria-pressed": "false" }, "Depth"),
+        el("button", { type: "button", "data-what": "mask", "aria-pressed": "false" }, "Mask")),
       el("input", { id: "opacity", type: "range", min: "0", max: "1", step: "0.01", value: "0.5", "aria-label": "opacity of the photo" }),
       iconButton("close", "Leave the photo", null, { id: "leave" })),
     el("div", { id: "notices" }));

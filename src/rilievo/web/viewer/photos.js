@@ -99,13 +99,13 @@ export class Photos extends EventTarget {
 
   picture() {
     if (this.at === null) return;
-    const photo = this.list[this.at], depth = this.what === "depth" && photo.depth;
-    const source = depth ? photo.depth : photo.url;
+    const photo = this.list[this.at], over = this.what !== "photo" && photo[this.what];
+    const source = over || photo.url;
     if (this.overlay.getAttribute("src") !== source) {
       this.overlay.hidden = true;
       if (source) this.overlay.src = source;
     }
-    this.overlay.alt = depth ? `depth of ${photo.name}` : photo.name;
+    this.overlay.alt = over ? `${this.what} of ${photo.name}` : photo.name;
     this.place();
   }
 

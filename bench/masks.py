@@ -1,0 +1,154 @@
+"""Masks measured on generated rooms with exact masks: `python bench/masks.py [CASE...] [--quality Q] [--json]`.
+
+    room      a furnished room with a mirror and a glazed cabinet; somebody walks through while it is photographed
+    bare      a room with next to nothing to match; somebody keeps in step with the camera (weights nanodet and isnet)
+    objects   single generated things before busy backgrounds: the learned background segmenter (weights isnet)
+
+Printed for rooms: intersection over union of the masks `moving` (with `people`) and `mirror` over all photos, then
+camera error, F1 of cloud and mesh without masks, with these masks and with the true ones. All is made in build/masks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "masks"
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
+
+
+def capture(case: str) -> Path:
+    """The photos of a room, rendered when older code made them."""
+    import scene_room
+
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "tests").glob("scene*.py")):
+        digest.update(path.read_bytes())
+    folder, stamp = FOLDER / case, digest.hexdigest()
+    if (folder / "made_by").is_file() and (folder / "made_by").read_text() == stamp:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    scene_room.capture(folder, bare=case == "bare", samples=1)
+    (folder / "made_by").write_text(stamp)
+    return folder
+
+
+def overlap(found: list[Path], truth: Path) -> float:
+    """Intersection over union of masks (black: masked) of several folders together with true ones (white)."""
+    import cv2
+    import numpy as np
+
+    shared = total = 0
+    for file in sorted(truth.glob("*.png")):
+        true = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 0
+        mask = np.zeros(true.shape, bool)
+        for folder in found:
+            if (folder / file.name).is_file():
+                mask |= cv2.imread(str(folder / file.name), cv2.IMREAD_GRAYSCALE) == 0
+        shared += int((mask & true).sum())
+        total += int((mask | true).sum())
+    return shared / max(total, 1)
+
+
+def score(photos: Path, house: Path, truth: Path, quality: str, masks: Path | None) -> dict[str, Any]:
+    """Camera error and F1 at 5 gsd of a build."""
+    from rilievo import BuildSettings, Run, photos_to_mesh
+    from rilievo.errors import RilievoError
+    from rilievo.evaluate import evaluate, load_truth
+
+    shutil.rmtree(house, ignore_errors=True)
+    try:
+        project = photos_to_mesh([photos], house, masks=masks, settings=BuildSettings(quality=quality), run=Run())
+        found = evaluate(*(project.named(n) for n in ("cameras", "cloud", "mesh")), load_truth(truth))
+    except RilievoError as error:
+        return {"failed": f"{error.what}: {error.why}"}
+    assert found.cloud is not None and found.mesh is not None
+    return {
+        "placed": found.cameras.num_placed,
+        "camera_error_gsd": round(found.cameras.center_rmse_gsd, 3),
+        "rotation_error_deg": round(found.cameras.rotation_mean_deg, 4),
+        "cloud_accuracy": round(found.cloud.accuracy[-1], 4),
+        "cloud_f1": round(found.cloud.f1[-1], 4),
+        "mesh_accuracy": round(found.mesh.accuracy[-1], 4),
+        "mesh_f1": round(found.mesh.f1[-1], 4),
+    }
+
+
+def measure_room(case: str, quality: str) -> dict[str, Any]:
+    import cv2
+    import numpy as np
+
+    from rilievo import Run, weights
+    from rilievo.io.mask_files import write_mask
+    from rilievo.pipelines_mask import MaskSettings, photos_to_masks
+
+    folder = capture(case)
+    photos, truth = folder / "photos", folder / "truth"
+    kinds = ("moving", "mirror")
+    if case == "bare" and weights.available("nanodet"):
+        kinds = ("people", *kinds)
+    house = folder / "masked"
+    shutil.rmtree(house, ignore_errors=True)
+    told = photos_to_masks([photos], house, settings=MaskSettings(kinds=kinds), run=Run())
+    by_kind = house / "masks" / "by-kind"
+    figure = overlap([by_kind / "moving", by_kind / "people"], truth / "masks" / "figure")
+    out: dict[str, Any] = {
+        "figure_iou": round(figure, 4),
+        "mirror_iou": round(overlap([by_kind / "mirror"], truth / "masks" / "mirror"), 4),
+        "masked": told["hidden"],
+    }
+    for file in sorted((truth / "masks" / "figure").glob("*.png")):
+        hidden = [cv2.imread(str(truth / "masks" / k / file.name), 0) > 0 for k in ("figure", "mirror")]
+        write_mask(folder / "true", file.name.removesuffix(".png"), ~np.any(hidden, axis=0))
+    out["without"] = score(photos, folder / "without", truth, quality, None)
+    out["with"] = score(photos, folder / "with", truth, quality, house / "masks")
+    out["with_true"] = score(photos, folder / "with_true", truth, quality, folder / "true")
+    return out
+
+
+def measure_objects() -> dict[str, Any]:
+    """Intersection over union of IS-Net's foreground with the true outline of generated things."""
+    import numpy as np
+
+    import scene_objects
+    from rilievo import weights
+    from rilievo.stages import segment
+
+    if not weights.available("isnet"):
+        return {"left_out": "weights isnet are not here (rilievo weights get isnet --accept-licence)"}
+    network = segment.open_foreground(threads=1)
+    rows = []
+    for name, pixels, truth in scene_objects.pictures():
+        found = segment.foreground(pixels, network) > 0.5
+        rows.append((name, float((found & truth).sum() / max((found | truth).sum(), 1))))
+    return {**{name: round(v, 4) for name, v in rows}, "mean": round(float(np.mean([v for _, v in rows])), 4)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser.add_argument("--quality", default="draft", choices=("draft", "normal", "high"))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    cases = options.cases or ["room", "bare", "objects"]
+    if unknown := set(cases) - {"room", "bare", "objects"}:
+        parser.error(f"no case {', '.join(sorted(unknown))}")
+    result = {c: measure_objects() if c == "objects" else measure_room(c, options.quality) for c in cases}
+    if options.json:
+        print(json.dumps(result, indent=1))
+        return 0
+    for case, row in result.items():
+        print(case)
+        for key, value in row.items():
+            print(f"  {key:<12}{value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
