@@ -16,6 +16,7 @@ void bind_mesh(nb::module_&);
 void bind_refine(nb::module_&);
 void bind_fusion(nb::module_&);
 void bind_monocular(nb::module_&);
+void bind_shrink(nb::module_&);
 void bind_field(nb::module_&);
 void bind_splats(nb::module_&);
 
@@ -45,6 +46,7 @@ NB_MODULE(_native, m) {
   bind_refine(m);
   bind_fusion(m);
   bind_monocular(m);
+  bind_shrink(m);
   bind_field(m);
   bind_splats(m);
 }

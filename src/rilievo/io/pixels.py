@@ -54,7 +54,7 @@ PHOTO_SUFFIXES = RAW_SUFFIXES | frozenset(
 )
 VIDEO_SUFFIXES = frozenset([".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".m2ts", ".3gp"])
 
-_warnings_lock = threading.Lock()
+warnings_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def open_photo(data: bytes, name: str, suffix: str) -> Opened:
         raise truncated(name, format)
     try:
         # Pillow warns of damaged notes; the lock keeps the filters of several threads apart.
-        with _warnings_lock, warnings.catch_warnings():
+        with warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _open_raw(data, name) if format == "raw" else _open_picture(data, name, format)
     except (InputError, MissingError, MemoryError):

@@ -54,6 +54,7 @@ KERNELS: dict[str, str] = {
     "compare_warped": "refine",
     "collect_pixels": "refine",
     "choose_sides": "sides",
+    "shrink_blocks": "shrink",
     "field_encode": "field",
     "field_density": "field",
     "field_march": "field_march",
