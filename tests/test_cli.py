@@ -17,6 +17,7 @@ usage: rilievo VERB INPUT... [-o HOUSE] [options]
 Photos in, measured 3D out, on a plain CPU.
 
   build     photos or a video in, textured 3D model and report out
+  mask      mask sky, people, moving things, mirrors, background in photos
   depth     one photo in, depth map and 3D surface out
   render    a video or frames along a path of the camera
   splats    Gaussian splats of photos whose cameras are known
