@@ -121,3 +121,12 @@ def test_a_report_of_nothing_seen_has_no_figures_but_does_not_fail():
     assert made["cloud"]["sigma_median"] is None
     assert report_page.render_page(made, empty, [], {}, "x")
     assert report.summarize(made)
+
+
+def test_masks_are_counted():
+    kinds = {"sky": {"photos": 1, "share": 0.2}}
+    facts = make(masked={"a.jpg": 0.95, "b.jpg": 0.25}, kinds=kinds)
+    assert facts["masks"] == {"photos": 2, "share": 0.6, "kinds": kinds}
+    assert [row["masked"] for row in facts["photos"]["list"]] == [0.95, 0.25, None]
+    assert "masks hide more than nine tenths of 1 photos: a.jpg" in facts["warnings"]
+    assert make()["masks"] == {"photos": 0, "share": 0.0, "kinds": {}}

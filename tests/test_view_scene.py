@@ -14,6 +14,7 @@ from PIL import Image
 
 from rilievo.errors import InputError
 from rilievo.io import gltf, models
+from rilievo.io.mask_files import write_mask
 from rilievo.io.splats import read_splats, write_splats
 from rilievo.project import Project
 from rilievo.types import Mesh
@@ -197,6 +198,23 @@ def test_photos_are_undistorted_at_the_size_asked_for(plain):
         assert image.mode == "RGBA" and image.size == (80, 60)
         alpha = np.asarray(image)[..., 3]
         assert (alpha[:10] == 0).all() and (alpha[10:] == 255).all()
+
+
+def test_a_mask_lies_over_its_photo(tmp_path):
+    root = house(tmp_path / "h")
+    with Image.open(next((tmp_path / "h-photos").glob("0.*"))) as image:
+        w, h = image.size
+    usable = np.ones((h, w), bool)
+    usable[:, : w // 2] = False
+    write_mask(root / "masks", "0.jpg", usable)
+    with opened(root) as scene:
+        rows = get(scene, "scene.json")["photos"]
+        assert rows[0]["mask"].startswith("mask/0.png?v=") and rows[1]["mask"] is None
+        with Image.open(io.BytesIO(get(scene, "mask/0.png"))) as image:
+            alpha = np.asarray(image)[..., 3]
+        left, right = alpha[:, : w // 3], alpha[:, -(w // 3) :]
+        assert (left > 0).mean() > 0.9 and (right == 0).mean() > 0.9
+        assert scene.answer("mask/1.png", {}, None).status == 400
 
 
 def test_a_photo_says_why(plain):

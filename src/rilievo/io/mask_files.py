@@ -12,7 +12,7 @@ import numpy as np
 from rilievo.errors import InputError, ResourceError
 
 COLORS = {
-    "sky": (64, 160, 255),
+    "sky": (200, 255, 0),
     "people": (255, 140, 0),
     "moving": (255, 40, 60),
     "mirror": (180, 60, 255),

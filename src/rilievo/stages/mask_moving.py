@@ -128,6 +128,9 @@ def _outline(
     found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     # What no other photo shows is taken only for its colour.
     found &= known | joined | (cv2.blur(like, (9, 9)) > 0.5)
+    beyond = found & ~known & ~joined
+    if beyond.sum() > 2 * joined.sum():  # a wall of that colour rather than a thing that goes on
+        found &= ~beyond
     # Small gaps where by chance it has the colour of what is behind it, or where that is not known.
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, _disc(max(2, round(0.015 * max(h, w))))) > 0
     found |= closed & ~(known & (cv2.blur(strong, (5, 5)) < 1))
