@@ -21,7 +21,6 @@ Photos in, measured 3D out, on a plain CPU.
   prepare   copies of photos, repaired, enlarged or cut out, with proof
   mask      mask sky, people, moving things, mirrors, background in photos
   build     photos or a video in, textured 3D model and report out
-  mask      mask sky, people, moving things, mirrors, background in photos
   depth     one photo in, depth map and 3D surface out
   render    a video or frames along a path of the camera
   splats    Gaussian splats of photos whose cameras are known
