@@ -104,7 +104,8 @@ def relative(
             compared = f" (photos that show the same: {float(np.median(sigmas)):.1f} px)"
             found.append(_blur(q, WEAK, compared))
         noises = [o.noise for o in others]
-        if len(noises) >= 2 and 2 < q.noise <= 6 and q.noise > 2.5 * float(np.median(noises)) + 0.5:
+        # Texture without a flat part reads as noise of up to 2.
+        if len(noises) >= 2 and 3.5 < q.noise <= 6 and q.noise > 2.5 * float(np.median(noises)) + 0.5:
             text = f"is noisier than its neighbours (sigma {q.noise:.1f} against {float(np.median(noises)):.1f})"
             found.append(Finding("noise", WEAK, text, "one ISO for all photos, as low as it goes", q.noise))
         gain = gains.get(name)

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,19 +138,18 @@ class Photos:
             raise InputError(f"{name} has no depth map", "", "")
         return self._keep(("depth", object_id), lambda: self._depth(object_id))
 
-    def mask_file(self, name: str) -> Path | None:
-        """The mask of a photo: that of the build, or else the one that `rilievo mask` wrote since."""
+    def mask_files(self, names: Iterable[str]) -> dict[str, Path]:
+        """Masks of photos, of those that have one: that of the build, or else the one that `rilievo mask` wrote since."""
         project = self.house.project
         if project is None:
-            return None
-        told = project.read().get("sources", {}).get(name, {})
-        places = [Path(os.path.realpath(project.root), told["mask_from_house"])] if "mask_from_house" in told else []
-        places += [Path(told["mask"])] if "mask" in told else []
-        return next((p for p in (*places, project.root / "masks" / f"{name}.png") if p.is_file()), None)
+            return {}
+        sources = project.read().get("sources", {})
+        found = {name: _mask_file(project, name, sources.get(name, {})) for name in names}
+        return {name: path for name, path in found.items() if path is not None}
 
     def mask(self, name: str) -> bytes:
         """PNG over a photo, undistorted where it is placed: red where it is masked. Raises InputError."""
-        path = self.mask_file(name)
+        path = self.mask_files([name]).get(name)
         if path is None:
             raise InputError(f"{name} has no mask", "", "")
         return self._keep(("mask", str(path), path.stat().st_mtime_ns), lambda: self._mask(name, path))
@@ -220,6 +220,12 @@ class Photos:
         colors = depth_colors(value.depth, float(near), float(max(far, near * 1.001)))
         rgba = np.dstack([colors[..., ::-1], np.where(known, 255, 0).astype(np.uint8)])
         return cv2.imencode(".png", rgba, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
+
+
+def _mask_file(project: Project, name: str, told: dict[str, Any]) -> Path | None:
+    places = [Path(os.path.realpath(project.root), told["mask_from_house"])] if "mask_from_house" in told else []
+    places += [Path(told["mask"])] if "mask" in told else []
+    return next((p for p in (*places, project.root / "masks" / f"{name}.png") if p.is_file()), None)
 
 
 def shrunk(camera: Camera, width: int, height: int) -> Camera:

@@ -286,8 +286,9 @@ class ViewScene:
         for house, photos in enumerate(self.photos):
             if photos is None:
                 continue
-            depths = photos.has_depth()
-            for row in photos.rows(self.origin):
+            depths, listed = photos.has_depth(), photos.rows(self.origin)
+            masks = photos.mask_files(row["name"] for row in listed)
+            for row in listed:
                 k = len(rows)
                 there = row["usable"]
                 rows.append(
@@ -298,7 +299,7 @@ class ViewScene:
                         "thumb": f"photo/{k}.jpg?size=160" if there else None,
                         "why": f"why/{k}.json",
                         "depth": f"depth/{k}.png?v={depths[row['name']][:8]}" if row["name"] in depths else None,
-                        "mask": _mask_url(k, photos.mask_file(row["name"])) if there else None,
+                        "mask": _mask_url(k, masks.get(row["name"])) if there else None,
                     }
                 )
         return rows
