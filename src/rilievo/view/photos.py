@@ -139,7 +139,7 @@ class Photos:
         return self._keep(("depth", object_id), lambda: self._depth(object_id))
 
     def mask_files(self, names: Iterable[str]) -> dict[str, Path]:
-        """Masks of photos, of those that have one: that of the build, or else the one that `rilievo mask` wrote since."""
+        """Masks of the photos that have one: that of the build, or else the one that `rilievo mask` wrote since."""
         project = self.house.project
         if project is None:
             return {}
