@@ -288,6 +288,7 @@ export class Stage extends EventTarget {
     const reach = on ? PARALLEL : 1;
     this.camera.position.sub(this.pivot).multiplyScalar(reach / this.reach).add(this.pivot);
     this.reach = reach;
+    this.camera.updateMatrixWorld();
     this.move();
     this.dispatchEvent(new Event("parallel"));
   }
