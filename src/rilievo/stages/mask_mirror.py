@@ -216,8 +216,8 @@ def _extent(
     on = points[np.abs(height) < 0.5 * tolerance]
     if len(through) < 50:
         return None
-    helper = np.eye(3)[np.argmin(np.abs(normal))]
-    right = np.cross(helper, normal)
+    axis = np.eye(3)[np.argmin(np.abs(normal))]
+    right = np.cross(axis, normal)
     right /= np.linalg.norm(right)
     down = np.cross(normal, right)
     u = np.stack([through @ right, through @ down], -1)
