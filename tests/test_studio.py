@@ -220,7 +220,7 @@ def test_photos_become_a_model_that_can_be_looked_at_and_downloaded(studio, phot
         told = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
     assert told[-1]["status"] == "done" and told[-1]["progress"] == 1
     marks = [t["progress"] for t in told]
-    assert marks == sorted(marks) and len(set(marks)) > 10
+    assert marks == sorted(marks) and len(set(marks)) > 2
     made = {s["name"] for s in told[-1]["stages"] if s["done"] == s["total"] > 0}
     assert made >= {"keypoints", "cameras", "depth", "cloud", "texture"}
     done = studio.get(f"/api/houses/{house}")

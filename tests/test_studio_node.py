@@ -73,7 +73,7 @@ def test_a_task_with_the_sample_photos_is_made_and_unpacked(node, tmp_path):
     task.wait_for_completion(interval=1, status_callback=watch)
     info = task.info()
     assert info.status == TaskStatus.COMPLETED and info.processing_time > 1000 and info.progress == 100
-    assert len(seen) > 4
+    assert len(seen) > 1
     assert any("cameras" in line for line in task.output())
     assert task.output(-2) == task.output()[-2:]
 
