@@ -64,6 +64,6 @@ def test_what_a_damaged_project_says_is_nothing(tmp_path):
     ):
         (house / "project.json").write_text(text)
         told = adopted.describe(house)
-        assert (told["photos"], told["makes"], told["title"]) == ([], [], "a")
+        assert (told["photos"], adopted.makes(house), told["title"]) == ([], [], "a")
     assert adopted.projects(tmp_path) == ["a"]
     assert adopted.projects(tmp_path / "none") == []

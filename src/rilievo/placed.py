@@ -110,6 +110,16 @@ def describe_sources(project: Project, sources: Iterable[Source]) -> dict[str, d
     return described
 
 
+def remembered_places(root: Path, told: Any, kind: str) -> list[Path]:
+    """Where a "path" or "mask" that `describe_sources` told may lie: as seen from the house, then as it was. Of what is
+    damaged nothing is taken."""
+    if not isinstance(told, Mapping):
+        return []
+    seen, was = told.get(f"{kind}_from_house"), told.get(kind)
+    places = [Path(os.path.realpath(root), seen)] if isinstance(seen, str) else []
+    return [*places, Path(was)] if isinstance(was, str) else places
+
+
 class _House:
     """Finds the photos of a project again and checks that they are what they were."""
 
@@ -180,12 +190,7 @@ class _House:
         return next((m for m in masks if self.hash(m) == photo.mask_id), "its mask has changed")
 
     def _places(self, told: dict[str, Any], kind: str) -> list[Path]:
-        places = []
-        if kind in told:
-            places.append(Path(told[kind]))
-        if f"{kind}_from_house" in told:
-            places.append(Path(os.path.realpath(self.root), told[f"{kind}_from_house"]))
-        return places
+        return remembered_places(self.root, told, kind)[::-1]  # where it was comes first; its bytes are compared
 
 
 def _load_house(project: Project, photos: Path | None, masks: Path | None, num_threads: int) -> Placed:

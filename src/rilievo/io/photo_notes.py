@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rilievo.io.pixels import warnings_lock
+from rilievo.io.pixels import pillow_picture, warnings_lock
 
 _HEAD = b"Exif\x00\x00"
 _WIDTH, _HEIGHT, _ORIENTATION, _EXIF_IFD, _GPS_IFD = 0x0100, 0x0101, 0x0112, 0x8769, 0x8825
@@ -40,19 +40,9 @@ def read_file_notes(data: bytes, format: str) -> Notes:
             return _heic_notes(data)
         if format == "raw":
             return Notes(exif=_rebuilt(_raw_exif(data)))
-        from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
-
-        # Called directly: Image.open refuses large pictures by a limit that is not ours to set.
-        plugin: Any = {
-            "jpeg": JpegImagePlugin.JpegImageFile,
-            "png": PngImagePlugin.PngImageFile,
-            "tiff": TiffImagePlugin.TiffImageFile,
-            "webp": WebPImagePlugin.WebPImageFile,
-            "bmp": BmpImagePlugin.BmpImageFile,
-        }[format]
         with warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = plugin(io.BytesIO(data))
+            picture = pillow_picture(io.BytesIO(data), format)
             xmp = picture.info.get("xmp") or b""
             icc = picture.info.get("icc_profile") or b""
             if format in ("jpeg", "webp", "png") and isinstance(picture.info.get("exif"), bytes):

@@ -179,10 +179,22 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _open_picture(data: bytes, name: str, format: str) -> Opened:
+def pillow_picture(file: io.BytesIO, format: str) -> Any:
+    """The file as Pillow's picture, its header read. The plugin classes are called directly: Image.open warns about
+    sizes by a global limit that is not ours to set."""
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-    # The plugin classes are called directly: Image.open warns about sizes by a global limit that is not ours to set.
+    plugin: Any = {
+        "jpeg": JpegImagePlugin.JpegImageFile,
+        "png": PngImagePlugin.PngImageFile,
+        "tiff": TiffImagePlugin.TiffImageFile,
+        "webp": WebPImagePlugin.WebPImageFile,
+        "bmp": BmpImagePlugin.BmpImageFile,
+    }[format]
+    return plugin(file)
+
+
+def _open_picture(data: bytes, name: str, format: str) -> Opened:
     file = io.BytesIO(data)
     if format == "heic":
         try:
@@ -200,14 +212,7 @@ def _open_picture(data: bytes, name: str, format: str) -> Opened:
         notes = read_notes(exif, xmp=heif.info.get("xmp") or b"")
         notes = CameraNotes(**{**notes.__dict__, "orientation": 1})  # libheif has turned the picture already
         return Opened(format, width, height, notes, False, lambda _: _heif_pixels(data))
-    plugin = {
-        "jpeg": JpegImagePlugin.JpegImageFile,
-        "png": PngImagePlugin.PngImageFile,
-        "tiff": TiffImagePlugin.TiffImageFile,
-        "webp": WebPImagePlugin.WebPImageFile,
-        "bmp": BmpImagePlugin.BmpImageFile,
-    }[format]
-    picture: Any = plugin(file)
+    picture = pillow_picture(file, format)
     width, height = picture.size
     _guard(name, width, height, len(data))
     try:
@@ -225,7 +230,7 @@ def _open_picture(data: bytes, name: str, format: str) -> Opened:
         from PIL import Image
 
         mode = "RGBA" if has_alpha else "RGB"
-        with plugin(io.BytesIO(data)) as again:  # type: ignore[arg-type]
+        with pillow_picture(io.BytesIO(data), format) as again:
             if format == "jpeg" and reduction > 1:
                 again.draft(None, (again.width // reduction, again.height // reduction))
             converted: Image.Image = again.convert(mode)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rilievo.placed import remembered_places
 from rilievo.studio.names import HOUSE_ID
 
 MAX_BYTES = 1 << 26  # of project.json: more is none of ours
@@ -24,8 +25,8 @@ def projects(root: Path) -> list[str]:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What a project says of itself: title, when it was made, photos (name, path, facts), masks (a folder or None),
-    makes. Damaged documents say nothing."""
+    """What a project says of itself: title, when it was made, photos (name, path, facts), masks (a folder or None).
+    Damaged documents say nothing. Each photo is looked for: `makes` costs less."""
     content, report = _document(folder / "project.json"), _document(folder / "export" / "report.json")
     told = report.get("photos")
     listed = told.get("list", []) if isinstance(told, dict) else []
@@ -43,26 +44,24 @@ def describe(folder: Path) -> dict[str, Any]:
         photos.append({"name": str(name), "path": path, "facts": {**facts, "source": str(path)}})
         mask = _found(folder, source, "mask")
         masks = masks or (None if mask is None else mask.parent)
-    names = content.get("names")
-    made = names if isinstance(names, dict) else {}
-    makes = [m for m, key in (("model", "mesh"), ("splats", "splats"), ("field", "field")) if key in made]
     try:
         created = (folder / "project.json").stat().st_mtime
     except OSError:
         created = 0.0
     title = content.get("title") or folder.name
-    return {"title": str(title), "created": created, "photos": photos, "masks": masks, "makes": makes}
+    return {"title": str(title), "created": created, "photos": photos, "masks": masks}
+
+
+def makes(folder: Path) -> list[str]:
+    """What has been made in a project."""
+    names = _document(folder / "project.json").get("names")
+    made = names if isinstance(names, dict) else {}
+    return [m for m, key in (("model", "mesh"), ("splats", "splats"), ("field", "field")) if key in made]
 
 
 def _found(folder: Path, source: Any, kind: str) -> Path | None:
-    if not isinstance(source, dict):
-        return None
-    for key, base in ((f"{kind}_from_house", os.path.realpath(folder)), (kind, "")):
-        if isinstance(source.get(key), str):
-            path = Path(os.path.normpath(Path(base, source[key])))
-            if path.is_absolute() and path.is_file():
-                return path
-    return None
+    places = (Path(os.path.normpath(p)) for p in remembered_places(folder, source, kind))
+    return next((p for p in places if p.is_absolute() and p.is_file()), None)
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class Houses:
 
     def _made(self, row: dict[str, Any]) -> list[str]:
         """What a project that was made elsewhere has."""
-        return adopted.describe(self.root / row["place"])["makes"] if row["place"] else []
+        return adopted.makes(self.root / row["place"]) if row["place"] else []
 
     def _status(self, row: dict[str, Any], number: int, job: dict[str, Any] | None) -> str:
         if job and job["status"] in OPEN:

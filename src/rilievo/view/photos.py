@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import numpy as np
 
 from rilievo.errors import InputError
 from rilievo.io.photos import Source as PhotoFile
+from rilievo.placed import remembered_places
 from rilievo.project import Project
 from rilievo.types import Camera, DepthMap, Reconstruction
 from rilievo.view.progress import DEPTH_STAGES
@@ -223,8 +223,7 @@ class Photos:
 
 
 def _mask_file(project: Project, name: str, told: dict[str, Any]) -> Path | None:
-    places = [Path(os.path.realpath(project.root), told["mask_from_house"])] if "mask_from_house" in told else []
-    places += [Path(told["mask"])] if "mask" in told else []
+    places = remembered_places(project.root, told, "mask")
     return next((p for p in (*places, project.root / "masks" / f"{name}.png") if p.is_file()), None)
 
 
@@ -244,11 +243,7 @@ def shrunk(camera: Camera, width: int, height: int) -> Camera:
 def find_file(project: Project | None, name: str) -> PhotoFile:
     """Where a photo of a house lies. Raises InputError when it is gone."""
     told = {} if project is None else project.read().get("sources", {}).get(name, {})
-    places = []
-    if project is not None and "path_from_house" in told:
-        places.append(Path(os.path.realpath(project.root), told["path_from_house"]))
-    if "path" in told:
-        places.append(Path(told["path"]))
+    places = [] if project is None else remembered_places(project.root, told, "path")
     for path in places:
         if path.is_file():
             return PhotoFile(name, path, pts=told.get("pts"))
