@@ -131,6 +131,41 @@ def test_what_photos_do_not_determine_stays_near_the_centre() -> None:
     assert "principal point refined to" not in model.intrinsics_note
 
 
+def flight(relief: float, **settings: object) -> Capture:
+    """Four lines over ground, seen straight down; the true focal length is 1400 px."""
+    rng = np.random.default_rng(3)
+    n = 1500
+    ground = np.stack([rng.uniform(-5, 5, n), rng.uniform(-5, 5, n), relief * rng.uniform(0, 1, n)], 1)
+    poses = []
+    for row, y in enumerate(np.linspace(-2.4, 2.4, 4)):
+        for x in np.linspace(-3, 3, 6) * (1 if row % 2 == 0 else -1):
+            eye = np.array([x, y, 4.0]) + 0.02 * rng.normal(size=3)
+            down = eye - [0, 0, 4.0] + 0.05 * rng.normal(size=3) * [1, 1, 0]
+            poses.append(look_at(eye, down, up=(1.0 if row % 2 == 0 else -1.0, 0, 0)))
+    return capture(np.stack(poses), ground, CAMERA, seed=3, noise_px=0.5, **settings)  # type: ignore[arg-type]
+
+
+def test_focal_length_that_photos_do_not_determine_is_exifs() -> None:
+    """Over flat ground seen straight down a longer lens is a greater height: left free it runs away."""
+    truth = flight(0.0, focal_px=1400.0)
+    model = reconstruct(truth.photos, truth.features, truth.matches)
+    assert len(model.names) == 24
+    assert model.cameras[0].fx == pytest.approx(1400, rel=0.01)
+    assert "focal length held near EXIF's" in model.intrinsics_note
+    assert model.reprojection_error() < 0.8
+    # without EXIF there is nothing to hold it at, and that is told
+    truth = flight(0.0)
+    model = reconstruct(truth.photos, truth.features, truth.matches)
+    assert "the photos determine the focal length" in model.intrinsics_note
+
+
+def test_wrong_focal_length_in_exif_is_overruled_by_photos() -> None:
+    truth = flight(2.0, focal_px=2000.0)
+    model = reconstruct(truth.photos, truth.features, truth.matches)
+    assert model.cameras[0].fx == pytest.approx(1400, rel=0.02)
+    assert "held" not in model.intrinsics_note
+
+
 def test_refine_none_holds_all() -> None:
     truth = scene(5, focal_px=1390.0)
     model = reconstruct(truth.photos, truth.features, truth.matches, config=CamerasConfig(refine="none"))

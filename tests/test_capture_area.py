@@ -280,6 +280,22 @@ def test_batteries_and_time():
         plan_area(P4, SQUARE, AreaSettings(height=80.0, home=tuple(degrees((0, -9000))[0])))
 
 
+def test_flights_hold_no_more_waypoints_than_wished():
+    wish = {"height": 80.0, "every_photo": True}
+    whole = plan_area(P4, SQUARE, AreaSettings(**wish))[1]
+    parts = plan_area(P4, SQUARE, AreaSettings(**wish, max_waypoints=20))[1]
+    counts = [len(m.waypoints) for m in parts.missions]
+    assert max(counts) <= 20 < len(whole.missions[0].waypoints)
+    assert sum(parts.num_photos) == sum(whole.num_photos) == sum(counts)
+    flown = [(w.latitude, w.longitude) for m in parts.missions for w in m.waypoints]
+    assert flown == [(w.latitude, w.longitude) for m in whole.missions for w in m.waypoints]
+    # DJI Fly takes 200
+    fly = plan_area(find_gear("DJI Mini 4 Pro"), SQUARE, AreaSettings(height=30.0, every_photo=True))[1]
+    assert sum(fly.num_photos) > 200 >= max(len(m.waypoints) for m in fly.missions)
+    with pytest.raises(InputError, match="waypoints"):
+        plan_area(P4, SQUARE, AreaSettings(height=80.0, max_waypoints=5))
+
+
 def test_speed_is_limited_by_the_camera():
     with pytest.raises(InputError, match="photos would come"):
         plan_area(P4, SQUARE, AreaSettings(height=80.0, speed_m_s=9.0))

@@ -40,7 +40,8 @@ class AreaSettings:
     clearance: least height above anything near.  home: take-off, latitude and longitude (None: the first corner).
     speed_m_s: None: as fast as drone and photo interval allow.  every_photo: a waypoint for each photo instead of
     photos at intervals along lines.  plain: a grid without the two tilted passes that tell the focal length; for a
-    camera whose calibration is known.  margin: beyond the outline, in footprints."""
+    camera whose calibration is known.  margin: beyond the outline, in footprints.
+    max_waypoints: of one flight (0: what the drone's app takes)."""
 
     height: float | None = None
     gsd: float | None = None
@@ -58,6 +59,7 @@ class AreaSettings:
     plain: bool = False
     margin: float = 0.5
     min_views: int = MIN_VIEWS
+    max_waypoints: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +170,10 @@ def _check(settings: AreaSettings) -> None:
         )
     if not 0 <= settings.roof_height < 1000 or not 1 <= settings.clearance < 1000:
         raise InputError("roofs and clearance lie between 0 and 1000 m", "", "--roof-height 12 --clearance 20")
+    if settings.max_waypoints and not 10 <= settings.max_waypoints <= 65_535:
+        raise InputError(
+            f"flights of at most {settings.max_waypoints} waypoints cannot be planned", "10 to 65535 can", "e.g. 99"
+        )
     if settings.height is not None and not settings.height <= 3000:
         raise InputError(
             f"{settings.height:g} m above ground cannot be planned", "3000 m is the most", "e.g. --height 80"

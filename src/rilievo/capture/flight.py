@@ -121,15 +121,23 @@ def fly(
     place = settings.home
     home_xy = plane.from_degrees(np.array(place[:1]), np.array(place[1:]))[0]
     lines = [np.flatnonzero(stations.strip == s) for s in np.unique(stations.strip)]
-    sorties = _sorties(lines, stations, home_xy, speed, drone, settings.every_photo)
+
+    def waypoints_of(sortie: list[np.ndarray]) -> list[Waypoint]:
+        flown = [w for line in sortie for w in _waypoints(line, stations, plane, speed, settings.every_photo)]
+        return _short_legs(flown, plane)
+
+    most = settings.max_waypoints or drone.max_waypoints or math.inf
+    sorties = _sorties(
+        lines, centers, home_xy, drone, lambda s: _seconds(s, centers, home_xy, speed, settings.every_photo),
+        lambda s: len(waypoints_of(s)) <= most,
+    )  # fmt: skip
     missions, seconds, length = [], [], 0.0
     for number, sortie in enumerate(sorties, 1):
-        waypoints = [w for line in sortie for w in _waypoints(line, stations, plane, speed, settings.every_photo)]
         missions.append(
             Mission(
                 name=f"flight {number} of {len(sorties)}",
                 home=(float(place[0]), float(place[1]), plane.height),
-                waypoints=tuple(_short_legs(waypoints, plane)),
+                waypoints=tuple(waypoints_of(sortie)),
                 interval_m=0.0 if settings.every_photo else interval,
                 speed_m_s=speed,
                 safe_height_m=max(20.0, float(centers[np.concatenate(sortie), 2].max())),
@@ -176,21 +184,29 @@ def _seconds(sortie: list[np.ndarray], centers: np.ndarray, home: np.ndarray, sp
 
 
 def _sorties(
-    lines: list[np.ndarray], stations: Stations, home: np.ndarray, speed: float, drone: Drone, every: bool
+    lines: list[np.ndarray],
+    centers: np.ndarray,
+    home: np.ndarray,
+    drone: Drone,
+    seconds: Callable[[list[np.ndarray]], float],
+    fits: Callable[[list[np.ndarray]], bool],
 ) -> list[list[np.ndarray]]:
-    """Lines dealt out to batteries; a line that is too long for one is cut."""
-    centers = stations.centers
-    limit = drone.minutes * 60
+    """Lines dealt out to flights that a battery lasts for (`seconds`) and a file may hold (`fits`); a line that is too
+    long for one is cut."""
     waiting, sorties, now = list(lines), [], []
     while waiting:
         line = waiting.pop(0)
-        if _seconds([*now, line], centers, home, speed, every) <= limit:
+        if seconds([*now, line]) <= drone.minutes * 60 and fits([*now, line]):
             now.append(line)
         elif now:
             sorties.append(now)
             now, waiting = [], [line, *waiting]
         elif len(line) > 3:
             waiting = [line[: len(line) // 2], line[len(line) // 2 :], *waiting]
+        elif not fits([line]):
+            raise InputError(
+                "no flight has so few waypoints", f"a line of {len(line)} photos needs more", "allow at least 10"
+            )
         else:
             raise InputError(
                 "a battery does not last to the area and back",

@@ -23,12 +23,14 @@ FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
 class Drone:
     """What limits a flight. max_speed_m_s: of a mapping flight.  minutes: usable time of one battery, landing reserve
     left out.  interval_s: shortest time between photos.  wpml: DJI's numbers of drone and payload (type, subtype,
-    payload type, payload subtype), where DJI documents them."""
+    payload type, payload subtype), where DJI documents them.  max_waypoints: that its app takes
+    in one flight, 0 where that is more than a battery lasts for."""
 
     max_speed_m_s: float
     minutes: float
     interval_s: float
     wpml: tuple[int, int, int, int] | None = None
+    max_waypoints: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def _phone(name: str, pixels: tuple[int, int], pitch_um: float, focal_mm: float,
     return Gear(name, sensor, focal_mm, pixels, (f_number, f_number), "phone")
 
 
+_FLY = 200  # DJI Fly's limit of waypoints
 _M12, _SQUARE_4080 = (4032, 3024), (4080, 3072)
 _FULL, _CANON_APSC, _MFT, _INCH = (35.9, 23.9), (22.3, 14.9), (17.3, 13.0), (13.2, 8.8)
 
@@ -116,7 +119,7 @@ _ROWS: tuple[Gear, ...] = (
     Gear("Ricoh GR III", (23.5, 15.6), 18.3, (6000, 4000), (2.8, 16.0)),
     Gear("DJI Mavic 3 Enterprise", _MFT, 12.29, (5280, 3956), (2.8, 11.0), "drone",
          Drone(15.0, 33.0, 0.7, (77, 0, 66, 0))),
-    Gear("DJI Mavic 3", _MFT, 12.29, (5280, 3956), (2.8, 11.0), "drone", Drone(12.0, 33.0, 2.0)),
+    Gear("DJI Mavic 3", _MFT, 12.29, (5280, 3956), (2.8, 11.0), "drone", Drone(12.0, 33.0, 2.0, max_waypoints=_FLY)),
     Gear("DJI Matrice 4E", _MFT, 12.29, (5280, 3956), (2.8, 11.0), "drone", Drone(15.0, 35.0, 0.5, (99, 0, 88, 0))),
     Gear("DJI Matrice 3D", _MFT, 12.29, (5280, 3956), (2.8, 11.0), "drone", Drone(15.0, 35.0, 0.7, (91, 0, 80, 0))),
     Gear("DJI Matrice 350 P1 35 mm", (35.9, 24.0), 35.0, (8192, 5460), (2.8, 16.0), "drone",
@@ -126,9 +129,9 @@ _ROWS: tuple[Gear, ...] = (
     Gear("DJI Phantom 4 Pro", _INCH, 8.8, (5472, 3648), (2.8, 11.0), "drone", Drone(10.0, 20.0, 2.5)),
     Gear("DJI Phantom 4 RTK", _INCH, 8.8, (5472, 3648), (2.8, 11.0), "drone", Drone(10.0, 20.0, 2.5)),
     Gear("DJI Air 2S", _INCH, 8.38, (5472, 3648), (2.8, 2.8), "drone", Drone(10.0, 21.0, 2.0)),
-    Gear("DJI Air 3", (9.68, 7.26), 6.72, _M12, (1.7, 1.7), "drone", Drone(10.0, 32.0, 2.0)),
+    Gear("DJI Air 3", (9.68, 7.26), 6.72, _M12, (1.7, 1.7), "drone", Drone(10.0, 32.0, 2.0, max_waypoints=_FLY)),
     Gear("DJI Mini 3 Pro", (9.68, 7.26), 6.72, _M12, (1.7, 1.7), "drone", Drone(8.0, 24.0, 2.0)),
-    Gear("DJI Mini 4 Pro", (9.68, 7.26), 6.72, _M12, (1.7, 1.7), "drone", Drone(8.0, 24.0, 2.0)),
+    Gear("DJI Mini 4 Pro", (9.68, 7.26), 6.72, _M12, (1.7, 1.7), "drone", Drone(8.0, 24.0, 2.0, max_waypoints=_FLY)),
     Gear("DJI Mini 2", (6.3, 4.7), 4.49, (4000, 3000), (2.8, 2.8), "drone", Drone(8.0, 22.0, 2.0)),
     Gear("Autel EVO II Pro", _INCH, 10.57, (5472, 3648), (2.8, 11.0), "drone", Drone(10.0, 28.0, 2.0)),
 )  # fmt: skip

@@ -214,6 +214,8 @@ class PlanArea:
     """a waypoint for each photo, instead of photos at intervals along the lines"""
     plain: bool = False
     """no tilted passes across a grid; they tell the focal length, a calibrated camera does without"""
+    max_waypoints: int = 0
+    """of one flight: more flights are planned instead (0: what the drone's app takes)"""
     min_views: int = 4
     """photos that shall see every point of ground and roofs"""
     format: Annotated[tuple[FlightFormat, ...], tyro.conf.arg(metavar="FORMAT...")] = (
@@ -247,7 +249,7 @@ class PlanArea:
             tilt_deg=self.tilt, clearance=parse_length(self.clearance),
             orbit_radius=None if self.orbit_radius is None else parse_length(self.orbit_radius), home=self.home,
             speed_m_s=self.speed, every_photo=self.every_photo, plain=self.plain, margin=self.margin,
-            min_views=self.min_views,
+            min_views=self.min_views, max_waypoints=self.max_waypoints,
         )  # fmt: skip
         raster = None if self.dem is None else read_raster(self.dem, self.dem_crs)
         made, flight = plan_area(find_gear(self.camera), outline, settings, raster)

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 class CamerasConfig:
     """Settings of structure from motion."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     seed: int = 0
     """Seed of every random choice; the same seed gives the same bytes."""
     mapper: str = "auto"
     """incremental (robust), global (fast for large sets), or auto: global from 300 photos on."""
     refine: str = "auto"
-    """Which intrinsics to refine: auto (focal length, distortion, and the principal point where the photos determine
-    it), focal (focal length and k1), none (as given or guessed)."""
+    """Which intrinsics to refine: auto (distortion, and focal length and principal point where the photos determine
+    them), focal (focal length and k1), none (as given or guessed)."""
     max_error_px: float = 4.0
     """Largest reprojection error of an observation, px (of a photo up to 3200 px; grows with larger ones)."""
     frame: str = "auto"

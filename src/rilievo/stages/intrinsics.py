@@ -1,10 +1,12 @@
 """Focal length, distortion and principal point: how they start, and which of them the photos determine.
 
 Lenses are not centred on their sensors: real principal points lie 5 to 20 px off. Left at the centre they bend the
-whole model, but set free where the photos do not determine them they run away. So the decision is measured: after a
-bundle adjustment with everything free, the marginal covariance of the principal point (the inverse of the normal
-matrix, Triggs et al., "Bundle Adjustment: A Modern Synthesis", 2000, section 9) is combined with a weak prior at the
-centre, which is the maximum a posteriori estimate to second order; the last adjustment holds the result fixed.
+whole model, but set free where the photos do not determine them they run away. So does the focal length over flat
+ground seen straight down, where a longer lens is a greater height. So the decision is measured: after a bundle
+adjustment with everything free, the marginal covariances of principal point and focal length (the inverse of the normal
+matrix, Triggs et al., "Bundle Adjustment: A Modern Synthesis", 2000, section 9) are combined with weak priors at the
+centre and at the focal length of EXIF, which is the maximum a posteriori estimate to second order; the last adjustment
+holds the result fixed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 UNKNOWN_FOCAL = 1.2
 # Prior of the principal point about the centre: standard deviation in units of the longer side.
 PRINCIPAL_PRIOR = 0.01
+# Prior of the focal length about EXIF's: a relative standard deviation. The equivalent of 35 mm is rounded to whole
+# millimetres (2 % of a phone's), and focusing near makes a lens longer.
+FOCAL_PRIOR = 0.03
+# A known focal length that is this many standard deviations off what the photos tell is a wrong one (digital zoom,
+# crops).
+WRONG_FOCAL = 4.0
+# Relative uncertainty of the focal length that is told.
+VAGUE_FOCAL = 0.02
 # Residuals of one photo are not independent (blur, rolling shutter, unmodelled distortion), so the formal covariance is
 # too small: measured against truth (fountain-P11, idol) errors are up to 5 times the formal standard deviation.
 INFLATION = 4.0
@@ -173,7 +183,7 @@ def adjust(
         _filter(model, max_error_px)
         return model, _given_note(groups, refine)
     notes: dict[int, str] = {}
-    settled = False
+    settled = focal_held = False
     if refine == "auto":
         strong = [g for g in free if _num_photos(model, g.id) >= 3]
         for g in strong:
@@ -184,25 +194,30 @@ def adjust(
         before = copy.deepcopy(model)
         covariance = _solve(model, groups, variable={g.id for g in strong}, principal=True, want_covariance=True)
         targets: dict[int, np.ndarray] = {}
+        focals: dict[int, float] = {}
         ran_away = False
         for g in strong:
             point, moved, note = _decide(model, g, covariance.get(g.id))
+            focals[g.id], vague, focal_note = _decide_focal(model, g, covariance.get(g.id))
             targets[g.id] = point
             ran_away |= moved
-            notes[g.id] = note
-        if ran_away:
+            focal_held |= vague
+            notes[g.id] = f"{focal_note}; {note}"
+        if ran_away or focal_held:
             model = before
             for camera_id, point in targets.items():
                 camera = model.cameras[camera_id]
                 params = np.array(camera.params)
                 params[_principal_index(camera)] = point
+                if focal_held:
+                    params[list(camera.focal_length_idxs())] = focals[camera_id]
                 camera.params = params.tolist()
-        settled = not ran_away and len(strong) == len(free)
+        settled = not (ran_away or focal_held) and len(strong) == len(free)
     if not settled:
-        _solve(model, groups, variable={g.id for g in free}, principal=False)
+        _solve(model, groups, variable={g.id for g in free}, principal=False, focal=not focal_held)
     # Cauchy's loss has all but ignored what is dropped here: a few do not ask for another round.
     if _filter(model, max_error_px) > 0.01 * model.compute_num_observations():
-        _solve(model, groups, variable={g.id for g in free}, principal=False)
+        _solve(model, groups, variable={g.id for g in free}, principal=False, focal=not focal_held)
     return model, _note(model, groups, notes, refine)
 
 
@@ -242,6 +257,7 @@ def _solve(
     *,
     variable: set[int],
     principal: bool,
+    focal: bool = True,
     distortion: bool = True,
     want_covariance: bool = False,
 ) -> dict[int, np.ndarray]:
@@ -250,6 +266,7 @@ def _solve(
     with quiet() as pycolmap:
         options = pycolmap.BundleAdjustmentOptions()
         options.refine_principal_point = principal
+        options.refine_focal_length = focal
         options.refine_extra_params = distortion
         options.print_summary = False
         options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
@@ -331,6 +348,33 @@ def _decide(
     return point, moved, note
 
 
+def _decide_focal(
+    model: pycolmap.Reconstruction, group: CameraGroup, covariance: np.ndarray | None
+) -> tuple[float, bool, str]:
+    """(focal length to hold, whether it is to be held, what to say of it)."""
+    camera = model.cameras[group.id]
+    free = float(camera.mean_focal_length())
+    known = group.camera.fx if group.known_focal else None
+    index = list(camera.focal_length_idxs())
+    sigma = np.inf
+    if covariance is not None and len(covariance) == len(camera.params):
+        variance = float(np.mean(np.diag(covariance)[index]))
+        sigma = INFLATION * np.sqrt(variance) if np.isfinite(variance) and variance > 0 else np.inf
+    refined = "focal length, k1 and k2 refined"
+    if known is None:
+        if sigma > VAGUE_FOCAL * free:
+            how = f"to {sigma / free:.0%} only" if sigma < free else "not at all"
+            refined += f" (the photos determine the focal length {how}: tilted photos or EXIF would)"
+        return free, False, refined
+    prior = FOCAL_PRIOR * known
+    if sigma < 0.5 * prior or abs(free - known) > WRONG_FOCAL * np.hypot(sigma, prior):
+        return free, False, refined
+    weight = 0.0 if np.isinf(sigma) else prior**2 / (prior**2 + sigma**2)
+    focal = known + weight * (free - known)
+    how = f"determine it to {sigma / free:.0%} only" if sigma < free else "do not determine it"
+    return focal, True, f"k1 and k2 refined; focal length held near EXIF's ({focal / known - 1:+.1%}): the photos {how}"
+
+
 def _given_note(groups: Sequence[CameraGroup], refine: str) -> str:
     if all(g.fixed for g in groups):
         return "intrinsics held as given"
@@ -345,7 +389,7 @@ def _note(model: pycolmap.Reconstruction, groups: Sequence[CameraGroup], notes: 
         if group.fixed:
             parts.append(f"{head}: held as given")
         elif group.id in notes:
-            parts.append(f"{head}: focal length, k1 and k2 refined; {notes[group.id]}")
+            parts.append(f"{head}: {notes[group.id]}")
         elif refine == "auto":
             parts.append(f"{head}: focal length and k1 refined; principal point kept at the centre: too few photos")
         else:
