@@ -1,5 +1,6 @@
 """Flights over areas: outlines, terrain, the number of views that is promised."""
 
+import itertools
 import json
 import math
 import zipfile
@@ -123,7 +124,7 @@ def test_bad_outlines_are_explained(tmp_path):
 def test_holes_are_told():
     ring = geojson(SQUARE)
     ring["coordinates"].append([[lon, lat] for lat, lon in degrees((50, 50), (60, 50), (60, 60), (50, 50))])
-    assert outlines._geojson_rings(json.dumps(ring).encode())[0][1] == 1
+    assert outlines._geojson_shapes(json.dumps(ring).encode())[0][0][1] == 1
 
 
 def test_lines_by_hand():
@@ -209,6 +210,82 @@ def test_patterns_look_where_they_should():
     to = -orbit.stations.centers[ring, :2] / np.linalg.norm(orbit.stations.centers[ring, :2], axis=1, keepdims=True)
     look = orbit.stations.directions[ring, :2]
     assert np.allclose(look / np.linalg.norm(look, axis=1, keepdims=True), to, atol=1e-4)
+
+
+def test_corridor_by_hand():
+    # a straight road of 400 m, 60 m wide, from 80 m: outer lines on its edges, 36 m apart at most: 3 lines
+    road = degrees((0, 0), (400, 0))
+    plan, flight = plan_area(P4, road, AreaSettings(height=80.0, pattern="corridor", width=60.0))
+    stations = plan.stations
+    assert stations.groups == ("along", "tilted, along")
+    along = stations.centers[stations.group == 0] - stations.centers.mean(0)
+    sides = np.unique(np.round(along[:, 1], 1) + 0.0)
+    assert len(sides) == 3 and sides == pytest.approx([-30, 0, 30], abs=0.1)
+    # 400 m and half a footprint (80 m) of margin at both ends in steps of 16 m
+    assert (stations.group == 0).sum() in (3 * 31, 3 * 32)
+    look = stations.directions[stations.group == 1]
+    assert np.allclose(-look[:, 2], math.cos(math.radians(30)))
+    assert np.abs(look[:, 0]).min() > 0.49 and (look[:, 0] > 0).any() and (look[:, 0] < 0).any()
+    assert plan.asked["area_m2"] == pytest.approx(400 * 60, rel=0.001)
+    assert sum(flight.num_photos) == len(stations.group)
+
+
+def test_a_bent_corridor_is_seen_everywhere():
+    course = [(0, 0), (150, 20), (220, 140), (200, 300), (320, 300), (330, 250)]
+    poor = AreaSettings(height=50.0, pattern="corridor", width=50.0, overlap=0.6, side_overlap=0.4, roof_height=8.0)
+    plan, _ = plan_area(P4, degrees(*course), poor)
+    assert plan.facts["guaranteed_views"] == 4
+    middle = degrees(*course).mean(0)
+    path = Plane(*middle).from_degrees(*degrees(*course).T)
+    spots = np.random.default_rng(0).uniform(path.min(0) - 30, path.max(0) + 30, (4000, 2))
+    away = np.full(len(spots), np.inf)
+    for a, b in itertools.pairwise(path):
+        t = np.clip((spots - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)[:, None]
+        away = np.minimum(away, np.linalg.norm(spots - a - t * (b - a), axis=1))
+    band = spots[away < 25]
+    assert len(band) > 500
+    for z in (0.0, 8.0):
+        assert counted(plan, np.concatenate([band, np.full((len(band), 1), z)], 1)).min() >= 4
+    # and no photos far away from it: a grid over its box takes far more
+    grid, _ = plan_area(P4, degrees((0, 0), (330, 0), (330, 300), (0, 300)), AreaSettings(height=50.0))
+    assert len(plan.stations.group) < len(grid.stations.group)
+    border = np.array(plan.facts["outline"])
+    ahead = np.stack([(path[1] - path[0]), (path[-2] - path[-1])])
+    ends = ((band - path[0]) @ ahead[0] < 0) | ((band - path[-1]) @ ahead[1] < 0)
+    assert outlines.inside(border, band[~ends]).mean() > 0.99
+
+
+def test_corridors_follow_terrain():
+    plan, _ = plan_area(
+        P4, degrees((0, 0), (200, 60)), AreaSettings(height=60.0, pattern="corridor", width=30.0), hills()
+    )
+    assert np.ptp(plan.stations.centers[:, 2]) > 15 and plan.facts["guaranteed_views"] == 4
+
+
+def test_lines_are_read_as_courses(tmp_path):
+    points = degrees((0, 0), (150, 20), (220, 140))
+    line = {"type": "LineString", "coordinates": [[lon, lat] for lat, lon in points]}
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "Feature", "geometry": line}))
+    text = " ".join(f"{lon},{lat}" for lat, lon in points)
+    (tmp_path / "b.kml").write_text(
+        f"<kml><Placemark><LineString><coordinates>{text}</coordinates></LineString></Placemark></kml>"
+    )
+    for name in ("a.geojson", "b.kml"):
+        assert np.allclose(outlines.read_course(tmp_path / name), points, atol=1e-9)
+        with pytest.raises(InputError, match="one outline") as error:
+            outlines.read_outline(tmp_path / name)
+        assert "corridor" in error.value.hint
+    (tmp_path / "c.geojson").write_text(json.dumps(geojson(BENT)))
+    with pytest.raises(InputError, match="one line"):
+        outlines.read_course(tmp_path / "c.geojson")
+    for settings in (
+        AreaSettings(height=60.0, pattern="corridor"), AreaSettings(height=60.0, width=30.0),
+        AreaSettings(height=60.0, pattern="corridor", width=0.1),
+    ):  # fmt: skip
+        with pytest.raises(InputError):
+            plan_area(P4, points, settings)
+    with pytest.raises(InputError, match="length"):
+        plan_area(P4, points[[0, 0]] + [[0, 0], [1e-9, 0]], AreaSettings(height=60.0, pattern="corridor", width=9.0))
 
 
 def test_a_grid_has_tilted_passes_for_the_focal_length():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rilievo import geometry
-from rilievo.capture import flight, optics, outlines
+from rilievo.capture import corridor, flight, optics, outlines
 from rilievo.capture.around import ring_facts
 from rilievo.capture.coverage import Obstacles, view_counts
 from rilievo.capture.gear import Gear
@@ -21,7 +21,7 @@ from rilievo.capture.stations import Builder, Plan, Stations, assess, check_over
 from rilievo.capture.terrain import Raster, Terrain, lay_out
 from rilievo.errors import InputError
 
-PATTERNS = ("grid", "cross", "oblique", "orbit")
+PATTERNS = ("grid", "cross", "oblique", "orbit", "corridor")
 MIN_VIEWS = 4
 # Two photos from nearly one place are one for the eye: this much of an angle must lie between some two of them.
 MIN_ANGLE_DEG = 10.0
@@ -40,7 +40,7 @@ class AreaSettings:
     clearance: least height above anything near.  home: take-off, latitude and longitude (None: the first corner).
     speed_m_s: None: as fast as drone and photo interval allow.  every_photo: a waypoint for each photo instead of
     photos at intervals along lines.  plain: a grid without the two tilted passes that tell the focal length; for a
-    camera whose calibration is known.  margin: beyond the outline, in footprints.
+    camera whose calibration is known.  width: of a corridor.  margin: beyond the outline, in footprints.
     max_waypoints: of one flight (0: what the drone's app takes)."""
 
     height: float | None = None
@@ -53,6 +53,7 @@ class AreaSettings:
     tilt_deg: float = 45.0
     clearance: float = 20.0
     orbit_radius: float | None = None
+    width: float | None = None
     home: tuple[float, float] | None = None
     speed_m_s: float | None = None
     every_photo: bool = False
@@ -65,7 +66,7 @@ class AreaSettings:
 @dataclass(frozen=True, eq=False)
 class Ground:
     """What is flown over, on a plane: the outline (n, 2), terrain or None, what lines follow, points that must be seen,
-    the surface as triangles, and the share of it whose height is not known."""
+    the surface as triangles, the share of it whose height is not known, and a corridor's course (n, 2)."""
 
     plane: Plane
     outline: np.ndarray
@@ -75,12 +76,14 @@ class Ground:
     normals: np.ndarray
     triangles: np.ndarray
     unknown: float = 0.0
+    course: np.ndarray | None = None
 
 
 def plan_area(
     gear: Gear, outline: np.ndarray, settings: AreaSettings = AreaSettings(), raster: Raster | None = None
 ) -> tuple[Plan, flight.Flight]:
-    """A plan over an outline (latitude, longitude (n, 2)) and the flight of it. Raises InputError."""
+    """A plan over an outline (latitude, longitude (n, 2)) and the flight of it; for a corridor along a line of that
+    width. Raises InputError."""
     _check(settings)
     if gear.drone is None:
         raise InputError(
@@ -88,7 +91,8 @@ def plan_area(
             "an area is photographed by drone",
             "--camera 'DJI Mavic 3 Enterprise'; `rilievo plan cameras` lists them",
         )
-    outline = outlines.check_outline(outline)
+    along = settings.pattern == "corridor"
+    outline = outlines.check_course(outline) if along else outlines.check_outline(outline)
     home = settings.home or (float(outline[0, 0]), float(outline[0, 1]))
     settings = replace(settings, home=home)
     depth = planned_depth(gear, distance=settings.height, gsd=settings.gsd, detail=None)
@@ -149,7 +153,7 @@ def plan_area(
         "area", gear, camera, stations, ground.triangles, depth, fine,
         asked={"area_m2": outlines.area(ground.outline), "pattern": settings.pattern, "overlap": settings.overlap,
                "side_overlap": settings.side_overlap, "height_m": depth, "roof_height_m": settings.roof_height,
-               "min_views": settings.min_views, "margin_footprints": settings.margin},
+               "min_views": settings.min_views, "width_m": settings.width, "margin_footprints": settings.margin},
         facts=facts, notes=tuple(notes), place=(ground.plane.latitude, ground.plane.longitude, ground.plane.height),
     )  # fmt: skip
     return plan, made
@@ -160,6 +164,13 @@ def _check(settings: AreaSettings) -> None:
     check_overlap(settings.side_overlap)
     if settings.pattern not in PATTERNS:
         raise InputError(f"unknown pattern {settings.pattern!r}", "", f"known are {', '.join(PATTERNS)}")
+    if (settings.pattern == "corridor") != (settings.width is not None):
+        raise InputError(
+            "a corridor has a line and a width", f"pattern {settings.pattern}, width {settings.width}",
+            "--pattern corridor --width 60m",
+        )  # fmt: skip
+    if settings.width is not None and not 1 <= settings.width <= 5000:
+        raise InputError(f"a corridor {settings.width:g} m wide cannot be planned", "1 to 5000 m can", "--width 60m")
     if not 10 <= settings.tilt_deg <= 60:
         raise InputError(
             f"a tilt of {settings.tilt_deg:g} degrees cannot be planned", "10 to 60 can", "30 to 45 are usual"
@@ -198,37 +209,54 @@ def _ground(
     middle = outline.mean(0)
     plane = Plane(float(middle[0]), float(middle[1]), height)
     xy = plane.from_degrees(outline[:, 0], outline[:, 1])
-    if outlines.area(xy) < 1.0:
+    course, half = None, 0.0
+    if settings.width is not None:
+        course, half = corridor.straight_pieces(xy, float(shown[0])), settings.width / 2
+        xy = corridor.border(course, half)
+    elif outlines.area(xy) < 1.0:
         raise InputError("the outline has no area", "its corners lie on one line", "draw it again")
+
+    def inside(points: np.ndarray) -> np.ndarray:
+        return outlines.inside(xy, points) if course is None else corridor.within(course, half, points)
+
     reach = float(shown.max()) + depth * math.tan(math.radians(settings.tilt_deg))
     low, high = xy.min(0) - reach, xy.max(0) + reach
+    level = _level(plane, xy, settings, low, high, course)
     if raster is None:
-        return _level(plane, xy, settings, low, high)
+        return level
     terrain, unknown = lay_out(raster, plane, low, high)
     base = terrain.flight_surface((float(shown[1]), float(shown[0])), settings.clearance - depth, 25.0)
     X, Y = np.meshgrid(terrain.x, terrain.y)
     points = np.stack([X, Y, terrain.heights], -1).reshape(-1, 3)
     normals = terrain.normals().reshape(-1, 3)
-    keep = outlines.inside(xy, points[:, :2]) & (normals[:, 2] > math.cos(math.radians(MAX_SLOPE_DEG)))
+    keep = inside(points[:, :2]) & (normals[:, 2] > math.cos(math.radians(MAX_SLOPE_DEG)))
     if not keep.any():
-        return _level(plane, xy, settings, low, high)
-    return Ground(plane, xy, terrain, base, points[keep], normals[keep], terrain.triangles(), unknown)
+        return level
+    return Ground(plane, xy, terrain, base, points[keep], normals[keep], terrain.triangles(), unknown, course)
 
 
-def _level(plane: Plane, xy: np.ndarray, settings: AreaSettings, low: np.ndarray, high: np.ndarray) -> Ground:
+def _level(
+    plane: Plane, xy: np.ndarray, settings: AreaSettings, low: np.ndarray, high: np.ndarray, course: np.ndarray | None
+) -> Ground:
     """Level ground, and roofs that may stand anywhere on it."""
-    k = (np.arange(40) + 0.5) / 40
-    size = xy.max(0) - xy.min(0)
-    X, Y = np.meshgrid(xy[:, 0].min() + k * size[0], xy[:, 1].min() + k * size[1])
-    spots = np.stack([X.ravel(), Y.ravel()], -1)
-    spots = np.concatenate([spots[outlines.inside(xy, spots)], xy])  # the corners are seen least
+    if course is None:
+        k = (np.arange(40) + 0.5) / 40
+        size = xy.max(0) - xy.min(0)
+        X, Y = np.meshgrid(xy[:, 0].min() + k * size[0], xy[:, 1].min() + k * size[1])
+        spots = np.stack([X.ravel(), Y.ravel()], -1)
+        spots = np.concatenate([spots[outlines.inside(xy, spots)], xy])  # the corners are seen least
+    else:
+        assert settings.width is not None
+        length = float(np.linalg.norm(np.diff(course, axis=0), axis=1).sum())
+        spots = corridor.band_points(course, settings.width / 2, max(settings.width / 8, length / 800))
     levels = [0.0, settings.roof_height] if settings.roof_height > 0 else [0.0]
     points = np.concatenate([np.concatenate([spots, np.full((len(spots), 1), z)], 1) for z in levels])
     corners = np.array([[low[0], low[1], 0], [high[0], low[1], 0], [high[0], high[1], 0], [low[0], high[1], 0.0]])
     triangles = corners[[[0, 1, 2], [0, 2, 3]]]
     return Ground(
-        plane, xy, None, lambda at: np.zeros(len(at)), points, np.tile([0.0, 0.0, 1.0], (len(points), 1)), triangles
-    )
+        plane, xy, None, lambda at: np.zeros(len(at)), points, np.tile([0.0, 0.0, 1.0], (len(points), 1)), triangles,
+        course=course,
+    )  # fmt: skip
 
 
 def _stations(ground: Ground, settings: AreaSettings, depth: float, shown: np.ndarray, closer: float) -> Stations:
@@ -254,6 +282,9 @@ def _stations(ground: Ground, settings: AreaSettings, depth: float, shown: np.nd
             z = ground.base(places) + depth
             builder.strip(group, [_looking(np.array([*p, h]), to, tilt) for p, h in zip(places, z)])
 
+    if ground.course is not None:
+        _along(builder, ground, settings, depth, shown, step, gap)
+        return builder.done()
     lines("grid", angle, None, 0.0)
     if settings.pattern in ("grid", "cross") and not settings.plain:
         # photos straight down from one height do not tell the focal length from the height: two passes that look ahead
@@ -276,6 +307,27 @@ def _stations(ground: Ground, settings: AreaSettings, depth: float, shown: np.nd
     if settings.pattern == "orbit":
         _orbits(builder, ground, settings, depth, shown, closer)
     return builder.done()
+
+
+def _along(
+    builder: Builder, ground: Ground, settings: AreaSettings, depth: float, shown: np.ndarray, step: float, gap: float
+) -> None:
+    """Lines along a corridor, and one there and back whose photos look ahead, for the focal length."""
+    assert ground.course is not None and settings.width is not None
+    beyond = settings.margin * float(shown[1])
+    # half a footprint of margin is had when the outer lines lie on the edges
+    reach = max(settings.width / 2 + (settings.margin - 0.5) * float(shown[0]), gap / 2)
+    passes = [("along", corridor.lines(ground.course, reach, gap, step, beyond), 0.0)]
+    if not settings.plain:
+        ahead = corridor.lines(ground.course, 1e-3, 1.0, step, beyond)
+        passes.append(("tilted, along", ahead, CALIBRATION_TILT))
+    for name, lines, tilt in passes:
+        for piece, line in lines:
+            to = (line[-1] - line[0]) / max(float(np.linalg.norm(line[-1] - line[0])), 1e-12)
+            places = line - depth * math.tan(tilt) * to
+            z = ground.base(places) + depth
+            group = name if len(ground.course) == 2 else f"{name}, piece {piece + 1}"
+            builder.strip(group, [_looking(np.array([*p, h]), to, tilt) for p, h in zip(places, z)])
 
 
 def _tops(ground: Ground, settings: AreaSettings) -> float:

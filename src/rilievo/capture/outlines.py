@@ -1,4 +1,4 @@
-"""Outlines of areas: polygons from GeoJSON, KML and KMZ, and lines that sweep them."""
+"""Outlines of areas, courses and walls: polygons and lines from GeoJSON, KML and KMZ, and lines that sweep areas."""
 
 from __future__ import annotations
 
@@ -22,27 +22,77 @@ _MAX_BYTES = 64 << 20
 def read_outline(path: Path) -> tuple[np.ndarray, list[str]]:
     """The polygon of a file: latitude, longitude (n, 2), not closed; notes about what was left out. Raises InputError
     where there is none, several, or one that makes no area."""
+    rings, courses = _shapes(path)
+    if len(rings) != 1:
+        why = "it has no polygon" if not rings else f"it has {len(rings)} polygons"
+        hint = "along a line: --pattern corridor --width 60m" if courses and not rings else _HINT
+        raise InputError(f"{path} does not hold one outline", why, hint)
+    ring, num_holes = rings[0]
+    notes = [f"{num_holes} holes of the outline are flown over, too"] if num_holes else []
+    return check_outline(ring, str(path)), notes
+
+
+def read_course(path: Path) -> np.ndarray:
+    """The line of a file: latitude, longitude (n, 2), in the order in which it was drawn. Raises InputError where there
+    is none or several."""
+    rings, courses = _shapes(path)
+    if len(courses) != 1:
+        why = f"it has {len(courses)} lines" if courses else "it has a polygon" if rings else "it has no line"
+        raise InputError(f"{path} does not hold one line", why, "draw one line, and save it as GeoJSON or KML")
+    return check_course(courses[0], str(path))
+
+
+def read_walls(path: Path) -> tuple[np.ndarray, bool]:
+    """The foot of walls: a line, or the outline of a building: latitude, longitude (n, 2), not closed, and whether it
+    is an outline. Raises InputError."""
+    rings, courses = _shapes(path)
+    if len(rings) + len(courses) != 1:
+        raise InputError(
+            f"{path} does not hold one line or outline",
+            f"it has {len(courses)} lines and {len(rings)} polygons",
+            "draw the foot of the wall as one line, or the building as one polygon",
+        )
+    if courses:
+        return check_course(courses[0], str(path)), False
+    return check_outline(rings[0][0], str(path)), True
+
+
+def _shapes(path: Path) -> tuple[list[tuple[np.ndarray, int]], list[np.ndarray]]:
+    """Polygons (and their numbers of holes) and lines of a file."""
     raw = read_bytes(path)
     if len(raw) > _MAX_BYTES:
         raise InputError(f"{path} is too large for an outline", f"{len(raw) >> 20} MiB", _HINT)
     try:
         if raw[:2] == b"PK":
             raw = _kmz(raw, path)
-        rings = _kml_rings(raw) if raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" else _geojson_rings(raw)
+        return _kml_shapes(raw) if raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" else _geojson_shapes(raw)
     except (ValueError, KeyError, TypeError, IndexError, ElementTree.ParseError, zipfile.BadZipFile, OSError) as error:
         raise InputError(
             f"cannot read an outline from {path}", f"it is damaged or of another kind ({error})", _HINT
         ) from error
-    if len(rings) != 1:
-        why = "it has no polygon" if not rings else f"it has {len(rings)} polygons"
-        raise InputError(f"{path} does not hold one outline", why, _HINT)
-    ring, num_holes = rings[0]
-    notes = [f"{num_holes} holes of the outline are flown over, too"] if num_holes else []
-    return check_outline(ring, str(path)), notes
+
+
+def check_course(course: np.ndarray, name: str = "the line") -> np.ndarray:
+    """Latitude, longitude (n, 2) of a line without repeated points. Raises InputError for what is none on earth."""
+    course = _on_earth(course, name)
+    if len(course) < 2:
+        raise InputError(f"{name} has fewer than two points", f"{len(course)} are different", "draw it again")
+    return course
 
 
 def check_outline(ring: np.ndarray, name: str = "the outline") -> np.ndarray:
     """Latitude, longitude (n, 2) without repeated points. Raises InputError for what is no area on earth."""
+    ring = _on_earth(ring, name)
+    if len(ring) > 1 and (ring[0] == ring[-1]).all():
+        ring = ring[:-1]
+    if len(ring) < 3:
+        raise InputError(f"{name} has fewer than three corners", f"{len(ring)} are different", _HINT)
+    if _crosses_itself(ring):
+        raise InputError(f"the border of {name} crosses itself", "inside and outside are not clear", _HINT)
+    return ring
+
+
+def _on_earth(ring: np.ndarray, name: str) -> np.ndarray:
     ring = np.asarray(ring, np.float64).reshape(-1, 2)
     if not np.isfinite(ring).all() or (np.abs(ring[:, 0]) > 85).any() or (np.abs(ring[:, 1]) > 180).any():
         raise InputError(
@@ -53,18 +103,14 @@ def check_outline(ring: np.ndarray, name: str = "the outline") -> np.ndarray:
     keep = np.ones(len(ring), bool)
     keep[1:] = (np.diff(ring, axis=0) != 0).any(1)
     ring = ring[keep]
-    if len(ring) > 1 and (ring[0] == ring[-1]).all():
-        ring = ring[:-1]
-    if len(ring) < 3:
-        raise InputError(f"{name} has fewer than three corners", f"{len(ring)} are different", _HINT)
+    if not len(ring):
+        return ring
     if np.ptp(ring[:, 1]) > 180:
         raise InputError(f"{name} crosses the 180th meridian", "that is not supported", "plan both sides apart")
     if np.ptp(ring[:, 0]) > 0.5 or np.ptp(ring[:, 1]) * math.cos(math.radians(ring[0, 0])) > 0.5:
         raise InputError(
             f"{name} is more than 50 km long", "no drone flies that", "is it latitude, longitude in degrees?"
         )
-    if _crosses_itself(ring):
-        raise InputError(f"the border of {name} crosses itself", "inside and outside are not clear", _HINT)
     return ring
 
 
@@ -90,8 +136,9 @@ def _crosses_itself(ring: np.ndarray) -> bool:
     return False
 
 
-def _geojson_rings(raw: bytes) -> list[tuple[np.ndarray, int]]:
+def _geojson_shapes(raw: bytes) -> tuple[list[tuple[np.ndarray, int]], list[np.ndarray]]:
     found: list[tuple[np.ndarray, int]] = []
+    courses: list[np.ndarray] = []
 
     def look(value: Any) -> None:
         if not isinstance(value, dict):
@@ -110,9 +157,12 @@ def _geojson_rings(raw: bytes) -> list[tuple[np.ndarray, int]]:
             for rings in [value["coordinates"]] if kind == "Polygon" else value["coordinates"]:
                 points = np.array([[float(p[1]), float(p[0])] for p in rings[0]])
                 found.append((points, len(rings) - 1))
+        elif kind in ("LineString", "MultiLineString"):
+            for line in [value["coordinates"]] if kind == "LineString" else value["coordinates"]:
+                courses.append(np.array([[float(p[1]), float(p[0])] for p in line]))
 
     look(json.loads(raw.decode("utf-8-sig")))
-    return found
+    return found, courses
 
 
 def _kmz(raw: bytes, path: Path) -> bytes:
@@ -134,10 +184,13 @@ def parse_xml(raw: bytes) -> ElementTree.Element:
     return ElementTree.fromstring(raw)
 
 
-def _kml_rings(raw: bytes) -> list[tuple[np.ndarray, int]]:
+def _kml_shapes(raw: bytes) -> tuple[list[tuple[np.ndarray, int]], list[np.ndarray]]:
     root = parse_xml(raw)
-    found = []
+    found, courses = [], []
     for polygon in root.iter():
+        if polygon.tag.rpartition("}")[2] == "LineString":
+            text = "".join(c.text or "" for c in polygon.iter() if c.tag.rpartition("}")[2] == "coordinates")
+            courses.append(_kml_points(text))
         if polygon.tag.rpartition("}")[2] != "Polygon":
             continue
         rings = {"outerBoundaryIs": [], "innerBoundaryIs": []}
@@ -147,9 +200,13 @@ def _kml_rings(raw: bytes) -> list[tuple[np.ndarray, int]]:
                 rings[name] += [c.text or "" for c in child.iter() if c.tag.rpartition("}")[2] == "coordinates"]
         if len(rings["outerBoundaryIs"]) != 1:
             raise ValueError("a polygon without an outer boundary")
-        points = [tuple(float(v) for v in p.split(",")[:2]) for p in rings["outerBoundaryIs"][0].split()]
-        found.append((np.array([[lat, lon] for lon, lat in points]), len(rings["innerBoundaryIs"])))
-    return found
+        found.append((_kml_points(rings["outerBoundaryIs"][0]), len(rings["innerBoundaryIs"])))
+    return found, courses
+
+
+def _kml_points(text: str) -> np.ndarray:
+    points = [tuple(float(v) for v in p.split(",")[:2]) for p in text.split()]
+    return np.array([[lat, lon] for lon, lat in points])
 
 
 # --- sweeping ---------------------------------------------------------------------------------------------------------

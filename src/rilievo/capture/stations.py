@@ -56,11 +56,9 @@ class Stations(_Value):
     def across(self) -> list[tuple[int, int]]:
         """Each photo with the nearest one of the next strip of its group."""
         pairs, centers = [], self.centers
-        strips = np.unique(self.strip)
-        for s, t in pairwise(strips):
+        side_by_side = [p for g in range(len(self.groups)) for p in pairwise(np.unique(self.strip[self.group == g]))]
+        for s, t in side_by_side:
             a, b = np.flatnonzero(self.strip == s), np.flatnonzero(self.strip == t)
-            if self.group[a[0]] != self.group[b[0]]:
-                continue
             away = np.linalg.norm(centers[a, None] - centers[None, b], axis=2)
             turned = 1 - self.directions[a] @ self.directions[b].T
             near = np.argmin(away * (1 + turned), 1)

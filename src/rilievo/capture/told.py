@@ -76,6 +76,8 @@ def title(plan: Plan) -> str:
     """Plan of an object, 0.3 x 0.2 x 0.4 m."""
     size = plan.asked.get("size_m")
     sizes = " x ".join(f"{v:g}" for v in size) + " m" if size else spell_area(plan.asked.get("area_m2", 0.0))
+    if plan.asked.get("pattern") == "corridor":
+        return f"Plan of a corridor, {plan.asked['width_m']:g} m wide, {sizes}"
     name = {"object": "an object", "facade": "a facade", "room": "a room", "area": "an area"}[plan.kind]
     return f"Plan of {name}, {sizes}"
 

@@ -177,15 +177,18 @@ class PlanArea:
     """Lines of a drone over an outline, following the terrain, and files to fly them."""
 
     outline: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTLINE")]
-    """one polygon: GeoJSON, KML or KMZ"""
+    """one polygon, or one line for a corridor: GeoJSON, KML or KMZ"""
     camera: str = "DJI Mavic 3 Enterprise"
     """the drone (see `rilievo plan cameras`)"""
     gsd: Length = None
     """what a pixel shall span on the ground, e.g. 2cm"""
     height: Length = None
     """height above the ground instead, e.g. 80m"""
-    pattern: Literal["grid", "cross", "oblique", "orbit"] = "grid"
-    """grid: lines; cross: and lines across; oblique: and tilted photos to four sides; orbit: and circles round it"""
+    pattern: Literal["grid", "cross", "oblique", "orbit", "corridor"] = "grid"
+    """grid: lines; cross: and lines across; oblique: and tilted photos to four sides; orbit: and circles round it;
+    corridor: lines along a road, river or power line"""
+    width: Length = None
+    """of a corridor, e.g. 60m"""
     overlap: float = 0.80
     """forward overlap at the height of roofs"""
     side_overlap: float = 0.70
@@ -233,14 +236,18 @@ class PlanArea:
         from rilievo.capture.area import AreaSettings, plan_area
         from rilievo.capture.gear import find_gear
         from rilievo.capture.lengths import parse_length
-        from rilievo.capture.outlines import read_outline
+        from rilievo.capture.outlines import read_course, read_outline
         from rilievo.capture.terrain import read_raster
 
         if self.height is None and self.gsd is None:
             raise InputError(
                 "how high shall it fly?", "neither a gsd nor a height was given", "--gsd 2cm, or --height 80m"
             )
-        outline, notes = read_outline(self.outline)
+        notes: list[str] = []
+        if self.pattern == "corridor":
+            outline = read_course(self.outline)
+        else:
+            outline, notes = read_outline(self.outline)
         settings = AreaSettings(
             height=None if self.height is None else parse_length(self.height),
             gsd=None if self.gsd is None else parse_length(self.gsd),
@@ -248,6 +255,7 @@ class PlanArea:
             roof_height=0.0 if self.roof_height == "0" else parse_length(self.roof_height), angle_deg=self.angle,
             tilt_deg=self.tilt, clearance=parse_length(self.clearance),
             orbit_radius=None if self.orbit_radius is None else parse_length(self.orbit_radius), home=self.home,
+            width=None if self.width is None else parse_length(self.width),
             speed_m_s=self.speed, every_photo=self.every_photo, plain=self.plain, margin=self.margin,
             min_views=self.min_views, max_waypoints=self.max_waypoints,
         )  # fmt: skip
