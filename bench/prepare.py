@@ -211,7 +211,7 @@ def cut_out() -> dict[str, Any]:
 
 def segmented(folder: Path) -> dict[str, Any]:
     """{photo: IoU} of the learned segmenter."""
-    from rilievo.stages.segment import foreground, open_foreground
+    from rilievo.stages.foreground import foreground, open_foreground
 
     network = open_foreground()
     result = {}

@@ -56,7 +56,7 @@ class Cutter:
 
     def _found(self, pixels: np.ndarray, source: Source) -> cutout.Cutout | None:
         if self.way == "network":
-            from rilievo.stages.segment import foreground
+            from rilievo.stages.foreground import foreground
 
             matte = foreground(pixels, self.network)
             clear = float(np.mean((matte < 0.1) | (matte > 0.9)))
@@ -98,7 +98,7 @@ def open_cutter(settings: PrepareSettings, threads: int) -> Cutter:
         known = "empty" if settings.empty else "depth" if settings.house else ""
         way = known or ("network" if weights.available("isnet") else "auto")
     if way == "network":
-        from rilievo.stages.segment import open_foreground
+        from rilievo.stages.foreground import open_foreground
 
         return Cutter(way, [way], network=open_foreground(threads=threads))
     if way == "empty":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from rilievo.stages.segment import fitted_to_edges
+from rilievo.stages.foreground import fitted_to_edges
 from rilievo.types import Camera, Mesh
 
 _WORK = 1600
