@@ -40,7 +40,10 @@ def find_sky(pixels: np.ndarray, network: Network, name: str) -> np.ndarray:
 
 
 def find_people(
-    pixels: np.ndarray, detector: Network, outliner: foreground.Foreground | None, config: PhotoMaskConfig = PhotoMaskConfig()
+    pixels: np.ndarray,
+    detector: Network,
+    outliner: foreground.Foreground | None,
+    config: PhotoMaskConfig = PhotoMaskConfig(),
 ) -> np.ndarray:
     """bool (h, w): people, by boxes of NanoDet, in each box by IS-Net, or without it by a minimum cut of colours."""
     small = _at_most(pixels, _LONGEST)

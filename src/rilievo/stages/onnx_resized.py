@@ -30,7 +30,9 @@ def resized(model: bytes, old: int, new: int) -> bytes:
             for n, v, raw in _fields(model)
         ]
     except (struct.error, IndexError, UnicodeDecodeError) as error:
-        raise InputError("this is not an ONNX model", str(error), "Get the file again (rilievo weights get).") from error
+        raise InputError(
+            "this is not an ONNX model", str(error), "Get the file again (rilievo weights get)."
+        ) from error
     return b"".join(parts)
 
 
