@@ -110,8 +110,9 @@ def in_box(pixels: np.ndarray, network: Foreground | None, box: Box) -> tuple[np
     state = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
     if best is not None and score > 0.5:
         state[(best > _SURE) & (inside > 0)] = cv2.GC_FGD
-    state[[0, 1, -1, -2]] = state[:, [0, 1, -1, -2]] = cv2.GC_BGD
-    mask = _cut(small, state, 5)
+    state[[0, 1, -1, -2]] = state[:, [0, 1, -1, -2]] = cv2.GC_BGD  # else a box that reaches the rim knows no ground
+    mask = np.pad(_cut(small, state, 5)[2:-2, 2:-2], 2, mode="edge") * inside
+    mask = _holes_filled(mask, inside, 0.03)
     return _finished(cv2.GaussianBlur(mask, (0, 0), 0.7), pixels), 0.4, "in the box by its colours against those around"
 
 
@@ -140,7 +141,7 @@ def cut_where_unsure(pixels: np.ndarray, matte: np.ndarray) -> np.ndarray:
     unsure = ((p > _UNSURE) & (p < _SURE)).astype(np.uint8)
     radius = max(2, round(max(size) / 250))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    wide = cv2.dilate(cv2.erode(unsure, disc), disc) & unsure
+    wide = np.minimum(cv2.dilate(cv2.erode(unsure, disc), disc), unsure)
     if wide.mean() < 1e-3 or (p >= _SURE).mean() < 1e-3 or (p <= _UNSURE).mean() < 1e-3:
         return matte
     if _shared_colors(small, p >= _SURE, p <= _UNSURE) > _MAX_SHARED:
@@ -251,6 +252,14 @@ def _cut(pixels: np.ndarray, state: np.ndarray, rounds: int) -> np.ndarray:
     cv2.setRNGSeed(0)  # its colour clusters start at random
     cv2.grabCut(small, state, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), rounds, cv2.GC_INIT_WITH_MASK)
     return cv2.resize((state & 1).astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)
+
+
+def _holes_filled(mask: np.ndarray, inside: np.ndarray, share: float) -> np.ndarray:
+    """Gaps that lie in a box wholly and take less than `share` of it closed: a label on a pot. float32 0..1 each."""
+    count, label, stats, _ = cv2.connectedComponentsWithStats((mask < 0.5).astype(np.uint8), connectivity=4)
+    open_ = np.unique(label[inside == 0])
+    small = [k for k in range(1, count) if k not in open_ and stats[k, cv2.CC_STAT_AREA] < share * inside.sum()]
+    return np.where(np.isin(label, small), np.float32(1), mask)
 
 
 def _finished(matte: np.ndarray, pixels: np.ndarray) -> np.ndarray:
