@@ -118,14 +118,14 @@ def measure_objects() -> dict[str, Any]:
 
     import scene_objects
     from rilievo import weights
-    from rilievo.stages import segment
+    from rilievo.stages import foreground
 
     if not weights.available("isnet"):
         return {"left_out": "weights isnet are not here (rilievo weights get isnet --accept-licence)"}
-    network = segment.open_foreground(threads=1)
+    network = foreground.open_foreground(threads=1)
     rows = []
     for name, pixels, truth in scene_objects.pictures():
-        found = segment.foreground(pixels, network) > 0.5
+        found = foreground.foreground(pixels, network) > 0.5
         rows.append((name, float((found & truth).sum() / max((found | truth).sum(), 1))))
     return {**{name: round(v, 4) for name, v in rows}, "mean": round(float(np.mean([v for _, v in rows])), 4)}
 

@@ -1,6 +1,6 @@
 """What `rilievo prepare` gains, on photos whose truth is known: restoration, enlarging, blur, noise, cut-outs.
 
-    python bench/prepare.py [PART...] [--photos DIR] [--data DIR] [--model NAME...] [--json]
+    python bench/prepare.py [PART...] [--photos DIR] [--data DIR] [--mattes DIR] [--model NAME...] [--json]
 
 PART: enlarge, restore, deblur, denoise, frames, cutout, segment (default: all but what lacks its data or weights).
 --photos: folder of sharp photos, taken as truth (default: the project's own pictures, and those of $RILIEVO_DATA, else
@@ -14,7 +14,8 @@ deblur    motion of 3 to 8 px at several angles and defocus, noise of one grey l
 denoise   Gaussian noise of 2, 5 and 10 grey levels; gain, and what a clean photo loses
 frames    five photos turned and shifted by fractions of a pixel, averaged down twice; gain over bicubic
 cutout    objects of the scene generator on a plain and a printed turntable: IoU of the difference from the empty one
-segment   the learned segmenter on real photos with known mattes: DIR/mattes/NAME.png (or .jpg) and NAME_alpha.png
+segment   the learned segmenter on real photos with known outlines: DIR/NAME.png (or .jpg) and NAME_alpha.png (255 the
+          thing, 128 not told) with --mattes DIR, made from packages by bench/mattes.py, which says where each is from
 """
 
 from __future__ import annotations
@@ -200,9 +201,12 @@ def cut_out() -> dict[str, Any]:
     """IoU of the difference from the empty turntable."""
     camera = Camera("OPENCV", 800, 600, np.array([860.0, 860.0, 406.0, 295.0, -0.05, 0.01, 0.0, 0.0]))
     result = {}
-    for name, plain in (("plain table", True), ("printed table", False)):
+    cases = [(f"{w}, {kind} table", w, seed, kind == "plain")
+             for w, seed in (("blocks", 0), ("blocks", 5), ("urn", 2)) for kind in ("plain", "printed")]  # fmt: skip
+    for name, what, seed, plain in cases:
+        name += f" ({seed})"
         found = []
-        for photo, empty, true in scenes.turntable(4, plain=plain, camera=camera):
+        for photo, empty, true in scenes.turntable(4, name=what, seed=seed, plain=plain, camera=camera):
             mask = cutout.by_difference(photo, empty)
             found.append(0.0 if mask is None else scenes.iou(mask.mask > 127, true))
         result[name] = {"iou": round(float(np.mean(found)), 4), "worst": round(min(found), 4)}
@@ -210,16 +214,24 @@ def cut_out() -> dict[str, Any]:
 
 
 def segmented(folder: Path) -> dict[str, Any]:
-    """{photo: IoU} of the learned segmenter."""
-    from rilievo.stages.segment import foreground, open_foreground
+    """{photo: IoU} of the learned segmenter; the mean over subjects (views of one thing count once), crowds apart."""
+    from rilievo.stages.foreground import foreground, open_foreground
 
-    network = open_foreground()
-    result = {}
+    network = open_foreground(threads=1)
+    result: dict[str, Any] = {}
+    subjects: dict[str, list[float]] = {}
     for matte in sorted(folder.glob("*_alpha.png")):
         stem = matte.name.removesuffix("_alpha.png")
         photo = next(folder / f"{stem}{s}" for s in (".png", ".jpg") if (folder / f"{stem}{s}").is_file())
-        true = cv2.imread(str(matte), cv2.IMREAD_GRAYSCALE) > 127
-        result[stem] = round(scenes.iou(foreground(rgb(photo), network) > 0.5, true), 4)
+        told = cv2.imread(str(matte), cv2.IMREAD_GRAYSCALE)
+        known = (told < 64) | (told > 191)
+        value = scenes.iou((foreground(rgb(photo), network) > 0.5)[known], told[known] > 127)
+        subjects.setdefault(stem.rstrip("0123456789"), []).append(value)
+        result[stem] = round(value, 4)
+    for name, wanted in (("mean of subjects", False), ("mean of crowds", True)):
+        means = [float(np.mean(v)) for k, v in subjects.items() if k.startswith("crowd_") == wanted]
+        if means:
+            result[name] = round(float(np.mean(means)), 4)
     return result
 
 
@@ -231,6 +243,7 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("RILIEVO_DATA") or ROOT.parent / "shared/data"), metavar="DIR"
     )
+    parser.add_argument("--mattes", type=Path, metavar="DIR")
     parser.add_argument("--model", nargs="*", choices=ROWS, metavar="NAME")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -245,8 +258,9 @@ def main() -> int:
         "frames": lambda: fused(photos),
         "cutout": cut_out,
     }
-    if weights.available("isnet") and (options.data / "mattes").is_dir():
-        jobs["segment"] = lambda: segmented(options.data / "mattes")
+    mattes = options.mattes or options.data / "mattes"
+    if weights.available("isnet") and mattes.is_dir():
+        jobs["segment"] = lambda: segmented(mattes)
     if unknown := set(options.parts) - set(jobs):
         parser.error(f"unknown or not possible here: {', '.join(sorted(unknown))}; there are {', '.join(jobs)}")
     result = {}

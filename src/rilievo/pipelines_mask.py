@@ -22,7 +22,7 @@ from rilievo.errors import AlignmentError, InputError, MissingError
 from rilievo.gather import gather
 from rilievo.io import photos as files
 from rilievo.io.mask_files import write_mask, write_overview
-from rilievo.networks import Network, open_network
+from rilievo.networks import open_network
 from rilievo.placed import Placed, load_placed
 from rilievo.plan import TEXTURE_PRESETS, BuildSettings, Run
 from rilievo.project import Project, explain_os_errors
@@ -117,11 +117,12 @@ def photos_to_masks(
     return report
 
 
-def _networks(kinds: Sequence[str], num_threads: int) -> dict[str, Network]:
+def _networks(kinds: Sequence[str], num_threads: int) -> dict[str, Any]:
     """Those that the kinds need, opened before the long work."""
     from rilievo.stages import segment
+    from rilievo.stages.foreground import open_foreground
 
-    out: dict[str, Network] = {}
+    out: dict[str, Any] = {}
     for kind in kinds:
         if kind in NEED_WEIGHTS and not weights.available(NEED_WEIGHTS[kind]):
             name = NEED_WEIGHTS[kind]
@@ -137,7 +138,7 @@ def _networks(kinds: Sequence[str], num_threads: int) -> dict[str, Network]:
     if "people" in kinds:
         out["detector"] = segment.open_detector(threads=1)
     if "background" in kinds or ("people" in kinds and weights.available("isnet")):
-        out["foreground"] = segment.open_foreground(threads=1)
+        out["foreground"] = open_foreground(threads=1)
     return out
 
 
@@ -147,7 +148,7 @@ Stored = Mapping[str, str]
 """photo name -> object id of a bool array (h, w), True where the photo is not to be used."""
 
 
-def _single(chain: Chain, kind: str, sources: Mapping[str, files.Source], networks: Mapping[str, Network]) -> Stored:
+def _single(chain: Chain, kind: str, sources: Mapping[str, files.Source], networks: Mapping[str, Any]) -> Stored:
     config = mask_photo.PhotoMaskConfig()
 
     def make(name: str) -> np.ndarray:

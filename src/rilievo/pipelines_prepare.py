@@ -31,6 +31,7 @@ from rilievo.prepare_settings import (
     recipe_of,
     write_json,
 )
+from rilievo.stages.matte import own_colors
 from rilievo.stages.tiles import narrowed, widened
 from rilievo.stages.upscale_network import SECONDS_PER_MPX
 
@@ -194,6 +195,7 @@ def _finish(
         top = np.iinfo(original.pixels.dtype).max
         cut = (mask.astype(np.uint32) * top // 255).astype(original.pixels.dtype)
         alpha, mask = cut if alpha is None else np.minimum(alpha, cut), None
+        work.pixels = own_colors(work.pixels, alpha)
     lost: list[str] = []
     untouched = not any(s.done for s in work.steps) and original.format in _COPIED
     if untouched:

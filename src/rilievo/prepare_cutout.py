@@ -33,11 +33,13 @@ class Cutter:
     network: Any = None
     empty: np.ndarray | None = None
     house: House | None = None
+    box: tuple[int, int, int, int] | None = None
 
     def cut(self, work: Any, source: Source) -> None:
         """The step `background`: sets the photo's mask, or says why not."""
         pixels = narrowed(work.pixels)
-        found, way = self._found(pixels, source), self.way
+        scale = pixels.shape[1] / work.photo.width
+        found, way = self._found(pixels, source, scale), self.way
         if found is None:
             reason = {
                 "empty": "the photo of the empty scene is of another view or size",
@@ -54,9 +56,15 @@ class Cutter:
         note = f"found {found.note}; {100 * share:.0f} % of the photo is kept"
         work.told("background", True, note, way=way, share=share, trust=found.trust)
 
-    def _found(self, pixels: np.ndarray, source: Source) -> cutout.Cutout | None:
+    def _found(self, pixels: np.ndarray, source: Source, scale: float) -> cutout.Cutout | None:
+        if self.box is not None:
+            from rilievo.stages.foreground import in_box
+
+            x, y, w, h = (round(v * scale) for v in self.box)
+            matte, trust, note = in_box(pixels, self.network, (x, y, w, h))
+            return cutout.Cutout(np.rint(matte * 255).astype(np.uint8), trust, note)
         if self.way == "network":
-            from rilievo.stages.segment import foreground
+            from rilievo.stages.foreground import foreground
 
             matte = foreground(pixels, self.network)
             clear = float(np.mean((matte < 0.1) | (matte > 0.9)))
@@ -96,11 +104,13 @@ def open_cutter(settings: PrepareSettings, threads: int) -> Cutter:
     way = settings.background
     if way == "auto":
         known = "empty" if settings.empty else "depth" if settings.house else ""
+        if settings.box is not None:
+            known = ""
         way = known or ("network" if weights.available("isnet") else "auto")
     if way == "network":
-        from rilievo.stages.segment import open_foreground
+        from rilievo.stages.foreground import open_foreground
 
-        return Cutter(way, [way], network=open_foreground(threads=threads))
+        return Cutter(way, [way], network=open_foreground(threads=threads), box=settings.box)
     if way == "empty":
         assert settings.empty is not None
         if not settings.empty.is_file():
@@ -111,7 +121,7 @@ def open_cutter(settings: PrepareSettings, threads: int) -> Cutter:
     if way == "depth":
         assert settings.house is not None
         return _open_house(settings)
-    return Cutter(way, [way])
+    return Cutter(way, [way], box=settings.box)
 
 
 def _open_house(settings: PrepareSettings) -> Cutter:

@@ -13,7 +13,7 @@ from rilievo.errors import InputError
 from rilievo.io.files import read_bytes, replacing
 from rilievo.io.photos import Source
 
-VERSION = 1
+VERSION = 2
 """Of the method as a whole: bump it when the same settings give other pixels."""
 MANIFEST, PHOTOS, MASKS, INVENTED, RECORDS = "prepared.json", "photos", "masks", "invented", "records"
 MODELS = ("auto", "bicubic", "lanczos", "frames", "span", "realesrgan-x2", "realesrgan-x4plus")
@@ -28,6 +28,7 @@ class PrepareSettings:
     restore: undo damage of JPEG.  denoise, deblur: where it is measured to be needed and to help.  white_balance: one
     exposure and one colour for the set.  upscale: 1 to 6.  model: what enlarges (MODELS), and what restores where a
     learned one is named.  background: how it is found (BACKGROUNDS, "" to leave it).  cutout: "alpha" or "masks".
+    box: x, y, width, height in pixels of the original around the thing wanted, in every photo.
     empty: photo of the same view without the object.  house: project whose surface tells depth.
     jpeg_quality: of copies that are JPEG.
     """
@@ -41,6 +42,7 @@ class PrepareSettings:
     sharpen: bool = False
     background: str = ""
     cutout: str = "alpha"
+    box: tuple[int, int, int, int] | None = None
     empty: Path | None = None
     house: Path | None = None
     jpeg_quality: int = 97
@@ -60,6 +62,19 @@ def check_settings(settings: PrepareSettings) -> None:
         raise InputError(f"unknown kind of cut-out {settings.cutout!r}", "", "give alpha or masks")
     if not 50 <= settings.jpeg_quality <= 100:
         raise InputError(f"a JPEG quality of {settings.jpeg_quality} makes no sense here", "", "give 90 to 100")
+    if settings.box is not None:
+        if not settings.background:
+            raise InputError(
+                "a box says where the thing is that is cut out", "nothing is to be cut out", "add --remove-background"
+            )
+        if settings.background not in ("auto", "network", "grabcut"):
+            raise InputError(
+                f"a box is of no use to --background {settings.background}", "", "leave --box or --background out"
+            )
+        if min(settings.box[:2]) < 0 or min(settings.box[2:]) < 1:
+            raise InputError(
+                f"the box {','.join(map(str, settings.box))} holds nothing", "", "give --box x,y,width,height in pixels"
+            )
     if settings.background == "empty" and settings.empty is None:
         raise InputError(
             "the background cannot be found by its difference",

@@ -25,6 +25,7 @@ def prepare(
     remove_background: bool = False,
     background: Literal["auto", "network", "empty", "backdrop", "grabcut", "depth"] = "auto",
     cutout: Literal["alpha", "masks"] = "alpha",
+    box: Annotated[str | None, tyro.conf.arg(metavar="X,Y,W,H")] = None,
     empty: Annotated[Path | None, tyro.conf.arg(metavar="PHOTO")] = None,
     house: Annotated[Path | None, tyro.conf.arg(metavar="HOUSE")] = None,
     camera: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
@@ -54,6 +55,7 @@ def prepare(
         background: how it is found: a network (weights isnet), the difference from an empty scene, an even backdrop,
             GrabCut, or the depth of a project.
         cutout: alpha writes PNG with transparency, masks writes OUT/masks/photo.jpg.png as COLMAP names them.
+        box: where the thing is that you want, in pixels of the original: cut out is what fills this box.
         empty: photo of the same view without the object, e.g. of the empty turntable.
         house: project of these photos, for --background depth.
         camera: file of known intrinsics; OUT/camera.txt holds them for the new size.
@@ -78,6 +80,7 @@ def prepare(
         sharpen=sharpen,
         background=background if remove_background else "",
         cutout=cutout,
+        box=None if box is None else _box(box),
         empty=empty,
         house=house,
         jpeg_quality=jpeg_quality,
@@ -92,6 +95,14 @@ def prepare(
         manifest["proof"] = prove_set(photos, out, manifest, run=run, truth=truth)
     print_result(manifest, common.json, "\n".join(summary(manifest, out)))
     return 0
+
+
+def _box(text: str) -> tuple[int, int, int, int]:
+    parts = text.replace(" ", "").split(",")
+    if len(parts) != 4 or not all(p.isdecimal() for p in parts):
+        raise InputError(f"--box {text} is no box", "four whole numbers are needed", "give --box x,y,width,height")
+    x, y, w, h = map(int, parts)
+    return x, y, w, h
 
 
 def summary(manifest: dict[str, Any], out: Path) -> list[str]:

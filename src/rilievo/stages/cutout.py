@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from rilievo.stages.segment import fitted_to_edges
+from rilievo.stages.foreground import fitted_to_edges
 from rilievo.types import Camera, Mesh
 
 _WORK = 1600
@@ -111,8 +111,9 @@ def _shadowed(photo: np.ndarray, back: np.ndarray, level: float) -> np.ndarray:
     factor = over / under  # for each colour: the sky's light in a shadow is bluer than the sun's
     unlike = np.sqrt(np.maximum(mean(photo * photo) - factor * over, 0).mean(2))
     contrast = np.sqrt(np.maximum(under - mean(back) ** 2, 0).mean(2))
-    # At a shadow's edge the windows on either side tell.
-    near = cv2.erode(unlike - 0.12 * contrast, np.ones((side, side), np.uint8))
+    # A single window may fit a grained surface by chance, so several are averaged; at a shadow's edge the windows on
+    # either side tell.
+    near = cv2.erode(cv2.blur(np.maximum(unlike - 0.12 * contrast, 0), (5, 5)), np.ones((9, 9), np.uint8))
     own = np.clip(cv2.blur(photo, (3, 3)) / np.maximum(cv2.blur(back, (3, 3)), 8), 0, 2)
     alike = own.max(2) < 1.35 * own.min(2) + 0.02
     dark = (own.mean(2) > 0.25) & (own.max(2) < 0.99)
@@ -122,7 +123,8 @@ def _shadowed(photo: np.ndarray, back: np.ndarray, level: float) -> np.ndarray:
     if found.mean() > 0.001:
         usual = np.median(tint[found], axis=0)
         allowed = 0.03 + 2.0 * level / np.maximum(back.min(2), 20)
-        found |= dark & (np.abs(tint - usual).max(2) < allowed) & (unlike - 0.2 * contrast < 3 * level + 25)
+        like = (np.abs(tint - usual).max(2) < allowed) & (unlike - 0.2 * contrast < 3 * level + 25)
+        found |= dark & like & (near < level + 2)
     return found
 
 

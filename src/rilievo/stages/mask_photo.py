@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from rilievo.networks import Network
-from rilievo.stages import segment
+from rilievo.stages import foreground, segment
 from rilievo.stages.monocular import MonocularConfig, photo_depth
 
 _LONGEST = 2000  # px: people and sky need not be found in more
@@ -19,7 +19,7 @@ _LONGEST = 2000  # px: people and sky need not be found in more
 class PhotoMaskConfig:
     """Settings of `find_sky`, `find_people` and `find_background`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     min_score: float = 0.3
     """how sure the detector must be of a person, 0..1"""
@@ -40,7 +40,10 @@ def find_sky(pixels: np.ndarray, network: Network, name: str) -> np.ndarray:
 
 
 def find_people(
-    pixels: np.ndarray, detector: Network, outliner: Network | None, config: PhotoMaskConfig = PhotoMaskConfig()
+    pixels: np.ndarray,
+    detector: Network,
+    outliner: foreground.Foreground | None,
+    config: PhotoMaskConfig = PhotoMaskConfig(),
 ) -> np.ndarray:
     """bool (h, w): people, by boxes of NanoDet, in each box by IS-Net, or without it by a minimum cut of colours."""
     small = _at_most(pixels, _LONGEST)
@@ -55,7 +58,7 @@ def find_people(
         if min(crop.shape[:2]) < 8:
             continue
         if outliner is not None:
-            inside = segment.foreground(crop, outliner) > config.foreground
+            inside = foreground.glance(crop, outliner) > config.foreground
         else:
             inside = _cut(crop, (int(x0) - left, int(y0) - top, int(x1 - x0), int(y1 - y0)))
         box = np.zeros((h, w), bool)
@@ -74,10 +77,10 @@ def find_people(
 
 
 def find_background(
-    pixels: np.ndarray, network: Network, config: PhotoMaskConfig = PhotoMaskConfig()
+    pixels: np.ndarray, network: foreground.Foreground, config: PhotoMaskConfig = PhotoMaskConfig()
 ) -> np.ndarray | None:
     """bool (h, w): what lies behind the thing that the photo is of; None where the network sees no such thing."""
-    front = segment.foreground(pixels, network) > config.foreground
+    front = foreground.foreground(pixels, network) > config.foreground
     return ~front if front.mean() >= config.min_foreground else None
 
 

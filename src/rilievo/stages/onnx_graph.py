@@ -14,7 +14,8 @@ import numpy as np
 _FLOAT, _INT64 = 1, 7  # TensorProto.DataType
 
 
-def _varint(n: int) -> bytes:
+def varint(n: int) -> bytes:
+    """A whole number, seven bits a byte, the lowest first."""
     n &= (1 << 64) - 1
     out = bytearray()
     while n > 127:
@@ -23,33 +24,34 @@ def _varint(n: int) -> bytes:
     return bytes((*out, n))
 
 
-def _field(number: int, value: int | bytes | str) -> bytes:
+def field(number: int, value: int | bytes | str) -> bytes:
+    """A field of a message: a whole number or bytes."""
     if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
+        return varint(number << 3) + varint(value)
     value = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
+    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def _tensor(name: str, a: np.ndarray) -> bytes:
     kind = _INT64 if a.dtype == np.int64 else _FLOAT
     data = np.ascontiguousarray(a, np.int64 if kind == _INT64 else np.float32)
-    dims = b"".join(_field(1, int(n)) for n in a.shape)
-    return dims + _field(2, kind) + _field(8, name) + _field(9, data.astype(data.dtype.newbyteorder("<")).tobytes())
+    dims = b"".join(field(1, int(n)) for n in a.shape)
+    return dims + field(2, kind) + field(8, name) + field(9, data.astype(data.dtype.newbyteorder("<")).tobytes())
 
 
 def _attribute(name: str, value: Any) -> bytes:
     if isinstance(value, float):
-        return _field(1, name) + _varint(2 << 3 | 5) + struct.pack("<f", value) + _field(20, 1)
+        return field(1, name) + varint(2 << 3 | 5) + struct.pack("<f", value) + field(20, 1)
     if isinstance(value, int):
-        return _field(1, name) + _field(3, value) + _field(20, 2)
+        return field(1, name) + field(3, value) + field(20, 2)
     if isinstance(value, str):
-        return _field(1, name) + _field(4, value) + _field(20, 3)
-    return _field(1, name) + b"".join(_field(8, int(v)) for v in value) + _field(20, 7)
+        return field(1, name) + field(4, value) + field(20, 3)
+    return field(1, name) + b"".join(field(8, int(v)) for v in value) + field(20, 7)
 
 
 def _value(name: str, shape: Sequence[int | str], kind: int = _FLOAT) -> bytes:
-    dims = b"".join(_field(1, _field(2, d) if isinstance(d, str) else _field(1, d)) for d in shape)
-    return _field(1, name) + _field(2, _field(1, _field(1, kind) + _field(2, dims)))
+    dims = b"".join(field(1, field(2, d) if isinstance(d, str) else field(1, d)) for d in shape)
+    return field(1, name) + field(2, field(1, field(1, kind) + field(2, dims)))
 
 
 class Graph:
@@ -80,18 +82,18 @@ class Graph:
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         """One operator with one result."""
         name = self._name()
-        body = b"".join(_field(1, i) for i in inputs) + _field(2, name) + _field(4, op)
-        self._nodes.append(body + b"".join(_field(5, _attribute(k, v)) for k, v in sorted(attributes.items())))
+        body = b"".join(field(1, i) for i in inputs) + field(2, name) + field(4, op)
+        self._nodes.append(body + b"".join(field(5, _attribute(k, v)) for k, v in sorted(attributes.items())))
         return name
 
     def output(self, value: str, name: str, shape: Sequence[int | str]) -> None:
         """Gives a result to the caller under this name."""
-        self._nodes.append(_field(1, value) + _field(2, name) + _field(4, "Identity"))
+        self._nodes.append(field(1, value) + field(2, name) + field(4, "Identity"))
         self._outputs.append(_value(name, shape))
 
     def model(self) -> bytes:
         """The file."""
-        graph = b"".join(_field(1, n) for n in self._nodes) + _field(2, "rilievo")
-        graph += b"".join(_field(5, c) for c in self._constants)
-        graph += b"".join(_field(11, i) for i in self._inputs) + b"".join(_field(12, o) for o in self._outputs)
-        return _field(1, 8) + _field(2, "rilievo") + _field(7, graph) + _field(8, _field(1, "") + _field(2, 17))
+        graph = b"".join(field(1, n) for n in self._nodes) + field(2, "rilievo")
+        graph += b"".join(field(5, c) for c in self._constants)
+        graph += b"".join(field(11, i) for i in self._inputs) + b"".join(field(12, o) for o in self._outputs)
+        return field(1, 8) + field(2, "rilievo") + field(7, graph) + field(8, field(1, "") + field(2, 17))

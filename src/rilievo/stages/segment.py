@@ -1,13 +1,10 @@
-"""Learned segmentation of single photos: what stands before its background, and where people are.
-
-Qin et al., "Highly Accurate Dichotomous Image Segmentation", ECCV 2022 (IS-Net); RangiLyu, NanoDet (a one-stage
-detector whose box sides are expectations over bins, Li et al., "Generalized Focal Loss", NeurIPS 2020, eq. 3).
+"""Where known things, people above all, are in a photo: RangiLyu, NanoDet, a one-stage detector whose box sides are
+expectations over bins (Li et al., "Generalized Focal Loss", NeurIPS 2020, eq. 3). Outlines: `foreground`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +14,6 @@ from rilievo.errors import InputError
 from rilievo.networks import Engine, Network, open_network
 from rilievo.stages.tfjs_graph import to_onnx
 
-_ISNET_SIZE = 1024
 _NANODET_SIZE, _STRIDES, _BINS = 416, (8, 16, 32), 11
 _BGR_MEAN, _BGR_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 PERSON = 0
@@ -31,48 +27,6 @@ class Found:
     box: tuple[float, float, float, float]
     score: float
     label: int
-
-
-def open_foreground(model: Path | bytes | None = None, *, engine: Engine = "cpu", threads: int = 0) -> Network:
-    """IS-Net, ready for `foreground`. Raises MissingError without its weights, InputError for a damaged file."""
-    network = open_network(weights.get("isnet") if model is None else model, engine=engine, threads=threads)
-    if "input" not in network.inputs or "output" not in network.outputs:
-        raise InputError(
-            "this is not the network expected", f"inputs {', '.join(network.inputs)}", "Use IS-Net's file."
-        )
-    return network
-
-
-def foreground(pixels: np.ndarray, network: Network) -> np.ndarray:
-    """How much of each pixel belongs to what stands before the background: float32 (h, w), 0..1.
-
-    pixels: uint8 (h, w, 3) RGB, of any size; the network looks at 1024 x 1024 of them, and edges between are made to
-    follow the photo's (`fitted_to_edges`). Deterministic on a CPU.
-    """
-    h, w = pixels.shape[:2]
-    small = cv2.resize(pixels, (_ISNET_SIZE, _ISNET_SIZE), interpolation=cv2.INTER_AREA if min(h, w) > 1024 else 1)
-    x = (small.astype(np.float32) - np.float32(128)) / np.float32(256)
-    (out,) = network.run(["output"], {"input": np.ascontiguousarray(x.transpose(2, 0, 1)[None])})
-    alpha = np.clip(np.nan_to_num(out.reshape(out.shape[-2:])), 0, 1)
-    alpha = cv2.resize(alpha, (w, h), interpolation=cv2.INTER_LINEAR)
-    return fitted_to_edges(alpha, pixels, radius=max(w, h) // 512) if max(h, w) > _ISNET_SIZE else alpha
-
-
-def fitted_to_edges(alpha: np.ndarray, pixels: np.ndarray, *, radius: int, epsilon: float = 1e-4) -> np.ndarray:
-    """An enlarged matte as a locally linear function of the photo's grey values (He et al., "Guided Image Filtering",
-    ECCV 2010, eqs. 5-8): float32 (h, w) 0..1. alpha: float32 (h, w).  radius: of the windows in pixels.
-    """
-    if radius < 1:
-        return alpha
-    guide = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255)
-    size = (2 * radius + 1, 2 * radius + 1)
-
-    def mean(a: np.ndarray) -> np.ndarray:
-        return cv2.blur(a, size, borderType=cv2.BORDER_REFLECT)
-
-    middle, level = mean(guide), mean(alpha)
-    slope = (mean(guide * alpha) - middle * level) / (mean(guide * guide) - middle * middle + np.float32(epsilon))
-    return np.clip(mean(slope) * guide + mean(level - slope * middle), 0, 1)
 
 
 def open_detector(model: bytes | None = None, *, engine: Engine = "cpu", threads: int = 0) -> Network:
