@@ -19,8 +19,8 @@ from rilievo.io import photo_notes
 from rilievo.io.photos import Source, read_photo
 from rilievo.pipelines_prepare import prepare_photos
 from rilievo.plan import Run
-from rilievo.prepare_proof import PairScore, compare, epipolar_residuals, verdict
-from rilievo.prepare_settings import PrepareSettings
+from rilievo.preparing.proof import PairScore, compare, epipolar_residuals, verdict
+from rilievo.preparing.settings import PrepareSettings
 from rilievo.stages import cutout
 from rilievo.stages.ncnn_graph import to_onnx
 from rilievo.types import Camera
@@ -198,7 +198,7 @@ def test_too_large_for_memory_says_how_much(tmp_path):
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     for seed in range(2):
         capture(tmp_path / "in", seed=seed)
-    from rilievo import prepare_settings
+    from rilievo.preparing import settings as prepare_settings
 
     real, count = prepare_settings.replacing, []
 

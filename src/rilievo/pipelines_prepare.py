@@ -17,10 +17,10 @@ from rilievo.io.photo_notes import adapted
 from rilievo.io.photos import Photo, Rejected, Source, find_photos, read_camera_file, select_photos, try_read_photo
 from rilievo.mappers import map_threads
 from rilievo.plan import Run
-from rilievo.prepare_cutout import Cutter, open_cutter
-from rilievo.prepare_enlarge import Enlarger, open_enlarger
-from rilievo.prepare_set import SetColors, match_set
-from rilievo.prepare_settings import (
+from rilievo.preparing.colors import SetColors, match_set
+from rilievo.preparing.cutout import Cutter, open_cutter
+from rilievo.preparing.enlarge import Enlarger, open_enlarger
+from rilievo.preparing.settings import (
     MANIFEST,
     PHOTOS,
     RECORDS,
@@ -165,7 +165,7 @@ def _prepare(
     recipe: str,
 ) -> dict[str, Any]:
     """One photo through all steps into its files; its record."""
-    from rilievo import prepare_steps as steps
+    from rilievo.preparing import steps
 
     check_memory(photo, settings.upscale, run)
     original = read_original(source)

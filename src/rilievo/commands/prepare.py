@@ -64,7 +64,7 @@ def prepare(
         truth: with --prove, folder of known truth: also build from both (slow) and compare the surfaces.
     """
     from rilievo import pipelines_prepare as pipelines
-    from rilievo.prepare_settings import PrepareSettings
+    from rilievo.preparing.settings import PrepareSettings
 
     if not photos:
         raise InputError("no photos were given", "the command line names no input", "rilievo prepare FOLDER -o OUT")
@@ -90,7 +90,7 @@ def prepare(
     run = run_of(common, talk)
     manifest = pipelines.prepare_photos(photos, out, settings=settings, run=run, camera=camera, say=talk.say)
     if prove:
-        from rilievo.prepare_proof import prove_set
+        from rilievo.preparing.proof import prove_set
 
         manifest["proof"] = prove_set(photos, out, manifest, run=run, truth=truth)
     print_result(manifest, common.json, "\n".join(summary(manifest, out)))

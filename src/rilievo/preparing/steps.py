@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from rilievo.io.blur import measure_blur
-from rilievo.prepare_set import SetColors
-from rilievo.prepare_settings import Step
+from rilievo.preparing.colors import SetColors
+from rilievo.preparing.settings import Step
 from rilievo.stages import color_match, noise
 from rilievo.stages import restore as jpeg
 from rilievo.stages import sharpen as edges

@@ -11,7 +11,7 @@ import numpy as np
 
 from rilievo.io.photos import Photo, Source
 from rilievo.plan import Run
-from rilievo.prepare_settings import LEARNED, PrepareSettings
+from rilievo.preparing.settings import LEARNED, PrepareSettings
 from rilievo.stages import restore as jpeg
 from rilievo.stages.upscale import departs, new_size, upscale
 from rilievo.stages.upscale_network import Upscaler, open_upscaler, upscale_by_network
@@ -135,7 +135,7 @@ def open_enlarger(settings: PrepareSettings, photos: list[tuple[Source, Photo]],
 
 def _neighbours(photos: list[tuple[Source, Photo]], threads: int, run: Run) -> dict[str, list[tuple[Source, Photo]]]:
     """For every photo those that share the most matches with it, at most MAX_FRAMES."""
-    from rilievo.prepare_set import overlap
+    from rilievo.preparing.colors import overlap
 
     _, matches = overlap(photos, threads, run)
     shared: dict[str, dict[str, int]] = {}

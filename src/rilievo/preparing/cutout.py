@@ -10,7 +10,7 @@ import numpy as np
 from rilievo import weights
 from rilievo.errors import InputError
 from rilievo.io.photos import Source, load_pixels
-from rilievo.prepare_settings import PrepareSettings, file_id
+from rilievo.preparing.settings import PrepareSettings, file_id
 from rilievo.stages import cutout
 from rilievo.stages.tiles import narrowed
 

@@ -17,7 +17,7 @@ from rilievo.errors import AlignmentError, InputError
 from rilievo.io.photos import Photo, Source, find_photos, load_mask, load_pixels, read_photo
 from rilievo.mappers import map_threads
 from rilievo.plan import BuildSettings, Run
-from rilievo.prepare_settings import MANIFEST, MASKS, PHOTOS, write_json
+from rilievo.preparing.settings import MANIFEST, MASKS, PHOTOS, write_json
 from rilievo.stages.features import FeaturesConfig, extract
 from rilievo.stages.matches import MatchesConfig, guess_camera, match
 from rilievo.types import Features
