@@ -1,91 +1,141 @@
-"""Mirrors: places behind a wall, seen through it, that are the images of places before it.
+"""Mirrors and panes of glass: parts of planes that show, besides or instead of what lies behind them, the images of what
+stands before them.
 
-Stereo sees what a mirror shows as if it lay behind the mirror's plane. So a mirror is a part of a plane through which
-the photos see points that, laid back by reflection at the plane, fall on surfaces that the photos see directly, and
-not into space that the photos see to be empty. A window or a door passes the first test and fails the second.
+Where photos see through an opening in a plane, or past a frame that stands before it, planes around are tried: for each
+the room is drawn as a mirror there would show it, and the photos are held against that (`reflections`). An open door or
+a window without a pane reflects nothing and is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from rilievo import geometry
-from rilievo.stages.mask_scene import Seen, look, places
-from rilievo.types import PointCloud
+from rilievo.stages import reflections
+from rilievo.stages.mask_scene import Seen, expected, places
+from rilievo.stages.reflection_planes import Measured, Plane, openings, rims, votes, walls
+from rilievo.stages.reflections import Compared, Photos, compare
+from rilievo.stages.sheets import Sheet, Surface, sheet_of, to_light
+from rilievo.types import Camera, Mesh, PointCloud
+
+_WIDENED = 3
 
 
 @dataclass(frozen=True)
 class MirrorConfig:
-    """Settings of `find_mirrors`."""
+    """Settings of `find_reflectors`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     num_planes: int = 8
-    """planes of the scene that are looked behind, the largest first"""
-    min_points: int = 60
-    """fewest points behind a plane whose images fall on surfaces that are seen directly"""
-    min_agreement: float = 0.6
-    """smallest share of them among those whose images can be tested"""
+    """planes of the scene that are looked at, the largest first"""
+    size: int = 320
+    """longer side of the photos that are compared, px"""
+    min_mirror_match: float = 0.45
+    """smallest correlation of the photos with what a mirror would show"""
+    min_pane_match: float = 0.2
+    """smallest correlation of what photos show too much with what a pane would reflect"""
+    min_margin: float = 0.2
+    """by how much a mirror's correlation is larger than chance"""
     seed: int = 0
     """seed of the random planes"""
 
+    def is_mirror(self, found: tuple[float, float, float]) -> bool:
+        """found: correlation, chance, share."""
+        r, chance, share = found
+        return r > self.min_mirror_match and r - chance > self.min_margin and 0.35 < share < 1.4
+
+    def is_pane(self, found: tuple[float, float, float, int]) -> bool:
+        """found: correlation, chance, share, number of values."""
+        r, chance, share, count = found
+        return r > self.min_pane_match and r > 1.8 * chance and 0.35 < share < 2.2 and count > 500
+
 
 @dataclass(frozen=True, eq=False)
-class Mirror:
-    """A mirror: points x of its plane have normal @ x = offset (the normal points to the cameras), and it covers the
-    cells of `extent` (bool (h, w)): cell [r, c] is at origin + (c + 0.5) * step * right + (r + 0.5) * step * down.
-    num_agreeing, num_tested: points behind it whose images could be tested, and those that fell on surfaces."""
+class Reflector:
+    """A mirror or a pane. extent: cells of the sheet that it covers, bool (rows, columns).  match: correlation of the
+    photos with what it should reflect, chance: the largest with what it should reflect in other photos.  share: of the
+    light that it reflects; of a pane in units of what Fresnel's equations say."""
 
-    normal: np.ndarray
-    offset: float
-    origin: np.ndarray
-    right: np.ndarray
-    down: np.ndarray
-    step: float
+    kind: str
+    sheet: Sheet
     extent: np.ndarray
-    num_agreeing: int
-    num_tested: int
+    match: float
+    chance: float
+    share: float
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height, world units."""
+        return self.sheet.step * int(self.extent.any(0).sum()), self.sheet.step * int(self.extent.any(1).sum())
 
 
-def find_mirrors(
-    cloud: PointCloud, centers: np.ndarray, views: Sequence[Seen], far: float, *, config: MirrorConfig = MirrorConfig()
-) -> list[Mirror]:
-    """Mirrors of a scene. centers: of all cameras (n, 3).  views: what the photos see; all or some of them."""
-    keep = np.diff(cloud.view_offsets) >= 2
-    index = np.flatnonzero(keep)
-    index = index[:: max(1, len(index) // 500_000)]
-    if len(index) < 500:
-        return []
-    points = cloud.points[index].astype(np.float64) + cloud.origin
-    normals = cloud.normals[index].astype(np.float64)
-    spacing = cloud.spacing[index].astype(np.float64)
-    by_name = {name: i for i, name in enumerate(cloud.names)}
-    eyes = np.array([geometry.invert(v.view.cam_from_world)[:, 3] for v in views])
-    seers = _seers(cloud, index, [by_name.get(v.view.name, -1) for v in views])
-    found: list[Mirror] = []
-    for normal, offset in _planes(points, normals, spacing, centers, config):
-        mirror = _behind(points, spacing, normal, offset, eyes, seers, views, far, config)
-        if mirror is not None and all(not _same(mirror, m) for m in found):
-            found.append(mirror)
-    return found
+@dataclass(frozen=True, eq=False)
+class Reflections:
+    """What was found. untold: sizes (width, height) of openings that reflect nothing that any photo shows directly, or
+    too little of it: a window, a doorway, or a mirror of what no photo shows."""
+
+    mirrors: tuple[Reflector, ...]
+    panes: tuple[Reflector, ...]
+    untold: tuple[tuple[float, float], ...]
 
 
-def mirror_mask(mirror: Mirror, seen: Seen) -> np.ndarray:
-    """bool (h, w): where a view shows the mirror and nothing before it."""
-    view = seen.view
+def find_reflectors(
+    cloud: PointCloud,
+    mesh: Mesh,
+    centers: np.ndarray,
+    views: Sequence[Seen],
+    far: float,
+    *,
+    panes: bool = True,
+    config: MirrorConfig = MirrorConfig(),
+) -> Reflections:
+    """Mirrors and panes of a scene. centers: of all cameras (n, 3).  views: what the photos see; all or some of them.
+    panes: whether they are looked for."""
+    views = [smaller(v, config.size) for v in views]
+    measured = Measured.of(cloud, centers, views)
+    if measured is None:
+        return Reflections((), (), ())
+    planes = walls(measured, most=config.num_planes, seed=config.seed)
+    level = _level(planes, views)
+    places_ = [(wall, sheet, part) for wall in planes for sheet, part in openings(measured, wall, level)]
+    if not places_:
+        return Reflections((), (), ())
+    solid = mesh.faces if mesh.inferred is None else mesh.faces[~mesh.inferred]
+    surface = Surface(mesh.vertices + mesh.origin, solid)
+    photos = Photos.of(views, surface, far, _residuals(views, far) if panes else None)
+    tried: list[_Tried] = []
+    for wall, sheet, part in places_:
+        _try(tried, photos, measured, wall, sheet, part, level, config)
+    mirrors: list[Reflector] = []
+    for t in sorted((t for t in tried if config.is_mirror(t.mirror)), key=lambda t: -t.mirror_score * t.mirror[0]):
+        if all(not _meets(t.sheet, m) for m in mirrors) and (found := _mirror(photos, measured, t, config)) is not None:
+            mirrors.append(found)
+    found_panes: list[Reflector] = []
+    for t in sorted((t for t in tried if config.is_pane(t.pane)), key=lambda t: -t.pane[0] * np.sqrt(t.pane[3])):
+        if all(not _meets(t.sheet, m) for m in (*mirrors, *found_panes)):
+            if (found := _panes(photos, measured, t, config)) is not None:
+                found_panes.append(found)
+    untold = [t for t in tried if not any(_meets(t.sheet, m) for m in (*mirrors, *found_panes))]
+    return Reflections(tuple(mirrors), tuple(found_panes), _sizes(untold))
+
+
+def mirror_mask(mirror: Reflector, seen: Seen) -> np.ndarray:
+    """bool (h, w): where a view shows the mirror (or pane) and nothing before it."""
+    view, sheet = seen.view, mirror.sheet
     h, w = seen.depth.shape
     ray = places(view, np.ones((h, w), np.float32), 1.0) - (eye := geometry.invert(view.cam_from_world)[:, 3])
-    along = ray @ mirror.normal
+    along = ray @ sheet.normal
     with np.errstate(all="ignore"):
-        depth = (mirror.offset - eye @ mirror.normal) / along
-        at = eye + depth[..., None] * ray - mirror.origin
-        column = np.floor(at @ mirror.right / mirror.step)
-        row = np.floor(at @ mirror.down / mirror.step)
+        depth = (sheet.offset - eye @ sheet.normal) / along
+        at = eye + depth[..., None] * ray - sheet.origin
+        column = np.floor(at @ sheet.right / sheet.step)
+        row = np.floor(at @ sheet.down / sheet.step)
     rows, columns = mirror.extent.shape
     inside = (depth > 0) & (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
     out = np.zeros((h, w), bool)
@@ -95,185 +145,239 @@ def mirror_mask(mirror: Mirror, seen: Seen) -> np.ndarray:
     return out & ~hidden
 
 
-def _seers(cloud: PointCloud, index: np.ndarray, views: list[int]) -> np.ndarray:
-    """bool (n, len(views)): which of the views measured which of the points."""
-    counts = np.diff(cloud.view_offsets)[index]
-    owner = np.repeat(np.arange(len(index)), counts)
-    start = np.repeat(cloud.view_offsets[:-1][index] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    which = cloud.view_index[start + np.arange(len(owner))]
-    number = np.full(len(cloud.names) + 1, -1)
-    for k, v in enumerate(views):
-        if v >= 0:
-            number[v] = k
-    out = np.zeros((len(index), len(views)), bool)
-    ok = number[which] >= 0
-    out[owner[ok], number[which[ok]]] = True
+def smaller(seen: Seen, size: int) -> Seen:
+    """The view at a longer side of at most `size` px."""
+    c = seen.view.camera
+    s = size / max(c.width, c.height)
+    if s >= 1:
+        return seen
+    w, h = max(1, round(c.width * s)), max(1, round(c.height * s))
+    sx, sy = w / c.width, h / c.height
+    camera = Camera("PINHOLE", w, h, np.array([c.fx * sx, c.fy * sy, c.cx * sx, c.cy * sy]))
+    pixels = cv2.resize(seen.view.pixels, (w, h), interpolation=cv2.INTER_AREA)
+    rows, columns = (((np.arange(n) + 0.5) / f).astype(np.int64) for n, f in ((h, sy), (w, sx)))
+    mask = None if seen.view.mask is None else np.ascontiguousarray(seen.view.mask[rows][:, columns])
+    depth = np.ascontiguousarray(seen.depth[rows][:, columns])
+    return Seen(replace(seen.view, pixels=pixels, camera=camera, mask=mask, alpha=None), depth)
+
+
+def _level(planes: Sequence[Plane], views: Sequence[Seen]) -> np.ndarray:
+    """Down: the plane that most resembles a floor says it, or else the cameras do."""
+    down = np.mean([v.view.cam_from_world[1, :3] for v in views], axis=0)
+    down /= max(np.linalg.norm(down), 1e-9)
+    floors = [n for n, _ in planes if -(n @ down) > 0.85]
+    return -floors[0] if floors else down
+
+
+def _residuals(views: Sequence[Seen], far: float) -> list[np.ndarray]:
+    """Light of each view less what the others show at that place: float32 (h, w, 1), NaN unknown."""
+    eyes = np.array([geometry.invert(v.view.cam_from_world)[:, 3] for v in views])
+    out = []
+    for i, seen in enumerate(views):
+        near = np.argsort(np.linalg.norm(eyes - eyes[i], axis=1), kind="stable")[1:15]
+        some = near[np.unique(np.linspace(0, len(near) - 1, 8).astype(int))]
+        color = expected(seen, [views[k] for k in some], far).color
+        there = np.where(np.isfinite(color), to_light(np.nan_to_num(color)), np.float32(np.nan))
+        out.append((to_light(seen.view.pixels).mean(-1) - there.mean(-1))[..., None].astype(np.float32))
     return out
 
 
-def _planes(
-    points: np.ndarray, normals: np.ndarray, spacing: np.ndarray, centers: np.ndarray, config: MirrorConfig
-) -> list[tuple[np.ndarray, float]]:
-    """(normal, offset) of the largest planes that have all cameras on one side, the normal pointing to them."""
-    rng = np.random.default_rng(config.seed)
-    left = np.arange(len(points))
-    out: list[tuple[np.ndarray, float]] = []
-    least = max(300, len(points) // 200)
-    for _ in range(3 * config.num_planes):
-        if len(left) < least or len(out) == config.num_planes:
-            break
-        sample = rng.choice(left, min(len(left), 12_000), replace=False)
-        p, n, tolerance = points[sample], normals[sample], 3 * spacing[sample]
-        best, choice = 0, None
-        for i in rng.integers(0, len(sample), 150):
-            near = (np.abs((p - p[i]) @ n[i]) < tolerance) & (n @ n[i] > 0.95)
-            if (count := int(near.sum())) > best:
-                best, choice = count, (n[i], n[i] @ p[i])
-        if choice is None:
-            break
-        normal, offset = choice
-        for _ in range(3):
-            near = (np.abs(points[left] @ normal - offset) < 3 * spacing[left]) & (normals[left] @ normal > 0.9)
-            if near.sum() < least:
-                break
-            middle = points[left[near]].mean(0)
-            normal = np.linalg.svd(points[left[near]] - middle, full_matrices=False)[2][2]
-            normal = normal * np.sign(normal @ (centers.mean(0) - middle))
-            offset = float(normal @ middle)
-        near = np.abs(points[left] @ normal - offset) < 4 * spacing[left]
-        if near.sum() < least:
-            break
-        side = centers @ normal - offset
-        if (side > 0).all():
-            out.append((normal, float(offset)))
-        left = left[~near]
-    return out
+# --- planes that are tried --------------------------------------------------------------------------------------------
 
 
-def _behind(
-    points: np.ndarray,
-    spacing: np.ndarray,
-    normal: np.ndarray,
-    offset: float,
-    eyes: np.ndarray,
-    seers: np.ndarray,
-    views: Sequence[Seen],
-    far: float,
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """A plane around an opening. mirror: correlation, chance, share.  pane: correlation, chance, share, values."""
+
+    sheet: Sheet
+    mirror_score: float
+    mirror: tuple[float, float, float]
+    pane: tuple[float, float, float, int]
+
+
+def _try(
+    tried: list[_Tried],
+    photos: Photos,
+    measured: Measured,
+    wall: Plane,
+    sheet: Sheet,
+    part: np.ndarray,
+    level: np.ndarray,
     config: MirrorConfig,
-) -> Mirror | None:
-    """The mirror in a plane, if there is one; a mirror may hang a little before its wall or lie in it."""
-    height = points @ normal - offset
-    reach = float(np.median(eyes @ normal - offset))
-    behind = np.flatnonzero(height < -np.maximum(8 * spacing, 0.02 * reach))
-    if len(behind) < config.min_points:
-        return None
-    tested = behind[:: max(1, len(behind) // 6000)]
-    shifts = np.linspace(-0.03, 0.03, 25) * reach
-    counts = [_reflected_agreement(points[tested], normal, offset + d, views, far, 0.006)[0] for d in shifts]
-    # Images of floor and side walls slide along these when the plane is shifted, and tell nothing: of the shifts that
-    # are as good as the best, the smallest.
-    good = np.flatnonzero(np.array(counts) >= 0.93 * max(counts))
-    best = offset + float(shifts[good[np.argmin(np.abs(shifts[good]))]])
-    agree, usable = _reflected_agreement(points[tested], normal, best, views, far, 0.015)
-    if agree < config.min_points or agree < config.min_agreement * usable:
-        return None
-    return _extent(points, spacing, normal, best, eyes, seers, agree, usable)
+) -> None:
+    """Adds the best planes near a wall and near the rims of an opening in it."""
+    cells = sheet.centers()[part]
+    middle, reach = cells.mean(0), measured.reach
+    for normal, offset in (wall, *rims(measured, sheet, part, seed=config.seed)):
+        at = cells - (cells @ normal - offset)[:, None] * normal
+        at = middle + 1.25 * (at - middle)
+        if any(t.sheet.normal @ normal > 0.9995 and abs(t.sheet.offset - offset) < 0.02 * reach and _covers(t.sheet, at)
+               for t in tried):  # fmt: skip
+            continue
+        found = [
+            _weigh(photos, measured, sheet_of(normal, offset + k * 0.006 * reach, at, reach / 100, level, most=110))
+            for k in range(-3, 4)
+        ]
+        as_mirror = max(found, key=lambda t: t.mirror_score * max(t.mirror[0], 0.0))
+        as_pane = max(found, key=lambda t: t.pane[0] * np.sqrt(t.pane[3]))
+        tried += [as_mirror] if as_mirror is as_pane else [as_mirror, as_pane]
 
 
-def _reflected_agreement(
-    points: np.ndarray, normal: np.ndarray, offset: float, views: Sequence[Seen], far: float, margin: float
-) -> tuple[int, int]:
-    """(images of points that fall on a surface which some view sees, images that can be tested): in one of the views
-    they lie on its surface, or in the empty space before it."""
-    image = points - 2 * (points @ normal - offset)[:, None] * normal
-    on, through = np.zeros(len(points), bool), np.zeros(len(points), bool)
-    for seen in views:
-        _, a, b = look(image, seen, far, margin=margin)
-        on |= a
-        through |= b
-    return int(on.sum()), int((on | through).sum())
+def _covers(sheet: Sheet, points: np.ndarray) -> bool:
+    c = sheet.cells(points)
+    return bool(((c > -2) & (c < np.array(sheet.shape[::-1]) + 2)).all(1).mean() > 0.9)
 
 
-def _extent(
-    points: np.ndarray,
-    spacing: np.ndarray,
-    normal: np.ndarray,
-    offset: float,
-    eyes: np.ndarray,
-    seers: np.ndarray,
-    agree: int,
-    tested: int,
-) -> Mirror | None:
-    """The cells of the plane through which points behind it are seen, less those where points lie on it."""
-    height = points @ normal - offset
-    tolerance = np.maximum(8 * spacing, 0.02 * float(np.median(eyes @ normal - offset)))
-    crossing = []
-    for k, eye in enumerate(eyes):
-        p = points[seers[:, k] & (height < -tolerance)]
-        t = (eye @ normal - offset) / ((eye - p) @ normal)
-        crossing.append(eye + t[:, None] * (p - eye))
-    through = np.concatenate(crossing)
-    on = points[np.abs(height) < 0.5 * tolerance]
-    if len(through) < 50:
-        return None
-    axis = np.eye(3)[np.argmin(np.abs(normal))]
-    right = np.cross(axis, normal)
-    right /= np.linalg.norm(right)
-    down = np.cross(normal, right)
-    u = np.stack([through @ right, through @ down], -1)
-    low, high = np.quantile(u, 0.002, axis=0), np.quantile(u, 0.998, axis=0)
-    margin = 0.1 * (high - low)
-    low, high = low - margin, high + margin
-    step = float((high - low).max() / 160)
-    size = np.maximum(np.ceil((high - low) / step).astype(int), 3)
-
-    def votes(x: np.ndarray) -> np.ndarray:
-        c = np.floor((np.stack([x @ right, x @ down], -1) - low) / step).astype(int)
-        c = c[(c >= 0).all(1) & (c < size).all(1)]
-        return cv2.GaussianBlur(
-            np.bincount(c[:, 1] * size[0] + c[:, 0], minlength=size.prod()).reshape(size[::-1]).astype(np.float32),
-            (0, 0),
-            0.8,
-        )
-
-    seen_through, seen_on = votes(through), votes(on)
-    # A point on the plane has one vote, one behind it as many as photos see it.
-    share = seers[np.abs(height) < 0.5 * tolerance].sum(1).mean() if len(on) else 1.0
-    level = 0.05 * float(np.median(seen_through[seen_through > 0])) if (seen_through > 0).any() else 0.0
-    mirror = (seen_through > level) & (seen_through > 0.5 * share * seen_on)
-    extent = _filled(mirror, (seen_on > 0.3) & (share * seen_on > seen_through))
-    if extent is None:
-        return None
-    origin = normal * offset + right * low[0] + down * low[1]
-    return Mirror(normal, offset, origin, right, down, step, extent, agree, tested)
+def _weigh(photos: Photos, measured: Measured, sheet: Sheet) -> _Tried:
+    seen, size = compare(photos, sheet), _window(measured, sheet)
+    like = reflections.mirror_likeness(seen)
+    part = like > 0.03
+    score = float(like[part].sum() / like.size)
+    mirror = reflections.mirror_match(seen, part, size) if part.sum() > 20 else (0.0, 0.0, 0.0)
+    pane = reflections.pane_match(seen, _through(seen), size) if photos.residuals else (0.0, 0.0, 0.0, 0)
+    return _Tried(sheet, score * sheet.step**2 * like.size, mirror, pane)
 
 
-def _filled(mirror: np.ndarray, wall: np.ndarray) -> np.ndarray | None:
-    """The largest part, grown up to where points lie on the plane, and then the rectangle or the convex shape around it
-    where nearly all of that is no wall: a mirror shows little near its rim, where views of it differ most."""
-    closed = cv2.morphologyEx(mirror.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    count, label, stats, _ = cv2.connectedComponentsWithStats(closed)
+def _through(seen: Compared) -> np.ndarray:
+    """bool (rows, columns): cells through which most photos see."""
+    return seen.behind > 0.5 * np.maximum(seen.known.sum(0), 1)
+
+
+def _meets(sheet: Sheet, other: Reflector) -> bool:
+    """Whether a sheet lies where something was found."""
+    at = other.sheet.centers()[other.extent]
+    return bool(
+        abs(sheet.normal @ other.sheet.normal) > 0.9
+        and np.abs(at @ sheet.normal - sheet.offset).min() < 20 * sheet.step
+        and ((c := sheet.cells(at)) > 0).all(1)[(c < np.array(sheet.shape[::-1])).all(1)].sum() > 0.3 * len(at)
+    )
+
+
+def _sizes(tried: Sequence[_Tried]) -> tuple[tuple[float, float], ...]:
+    """Width and height of the openings that were looked at, each once."""
+    kept: list[Sheet] = []
+    for t in tried:
+        middle = t.sheet.centers().mean((0, 1))
+        if not any(np.linalg.norm(middle - s.centers().mean((0, 1))) < 0.5 * s.step * max(s.shape) for s in kept):
+            kept.append(t.sheet)
+    return tuple((s.step * s.shape[1] / 1.25, s.step * s.shape[0] / 1.25) for s in kept)
+
+
+# --- how far they reach -----------------------------------------------------------------------------------------------
+
+
+def _settled(photos: Photos, measured: Measured, tried: _Tried, *, pane: bool) -> Sheet:
+    """The plane to a few thousandths of reach, with a margin around the opening."""
+    sheet, step = tried.sheet, 0.003 * measured.reach
+    near = []
+    for k in (-1, 0, 1):
+        origin = sheet.origin + k * step * sheet.normal
+        near.append(_weigh(photos, measured, replace(sheet, offset=sheet.offset + k * step, origin=origin)))
+    best = max(near, key=lambda t: t.pane[0] if pane else t.mirror_score * max(t.mirror[0], 0.0)).sheet
+    return _wider(best, measured, 0.07 * measured.reach)
+
+
+def _wider(sheet: Sheet, measured: Measured, margin: float) -> Sheet:
+    """Finer, and larger by a margin on all sides."""
+    corners = sheet.centers()[[0, 0, -1, -1], [0, -1, 0, -1]]
+    away = corners - corners.mean(0)
+    right, down = np.sign(away @ sheet.right), np.sign(away @ sheet.down)
+    corners = corners + margin * (right[:, None] * sheet.right + down[:, None] * sheet.down)
+    return sheet_of(sheet.normal, sheet.offset, corners, measured.reach / 220, sheet.down, most=280)
+
+
+def _wall(measured: Measured, sheet: Sheet) -> np.ndarray:
+    """bool (rows, columns): where something was measured in the plane."""
+    height = measured.points @ sheet.normal - sheet.offset
+    near = (np.abs(height) < 0.012 * measured.reach) & (measured.normals @ sheet.normal > 0.5)
+    found = votes(sheet, measured.points[near]) > 0.12
+    return cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
+
+
+def _parts(wall: np.ndarray, core: np.ndarray) -> list[np.ndarray]:
+    """What the wall encloses around the core: parts of the sheet, the one with most of the core first."""
+    count, label = cv2.connectedComponents((~wall).astype(np.uint8), connectivity=4)
+    label = np.asarray(label, np.int64)
+    held = np.bincount(label[core & ~wall], minlength=count)
+    order = [k for k in np.argsort(-held, kind="stable") if held[k] > max(20, 0.04 * held.max())]
+    return [label == k for k in order]
+
+
+def _at_rim(part: np.ndarray) -> bool:
+    rim = np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]])
+    return bool(rim.mean() > 0.02)
+
+
+def _shape(part: np.ndarray, wall: np.ndarray, core: np.ndarray) -> np.ndarray | None:
+    """A part as the rectangle or the convex shape that it nearly fills; where it leaks out of the sheet, what of it is
+    near the core."""
+    if _at_rim(part):
+        near = cv2.morphologyEx((core & part).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+        for _ in range(max(2, int(np.sqrt(near.sum())) // 10)):
+            near = cv2.dilate(near, np.ones((3, 3), np.uint8)) * part
+        part = near > 0
+    part = cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    count, label, stats, _ = cv2.connectedComponentsWithStats(part)
     if count < 2:
         return None
     part = (label == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
-    size = int(np.sqrt(part.sum()))
-    for _ in range(max(2, size // 8)):
-        part = cv2.dilate(part, np.ones((3, 3), np.uint8)) * ~wall
-    part = cv2.morphologyEx(part, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    if not part.any():
-        return None
     outline, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hull = cv2.convexHull(np.concatenate(outline))
-    shapes = [np.rint(cv2.boxPoints(cv2.minAreaRect(hull))).astype(np.int32), hull.astype(np.int32)]
-    for shape in shapes:
+    box = np.rint(cv2.boxPoints(cv2.minAreaRect(hull))).astype(np.int32)
+    for shape in (box, hull.astype(np.int32)):
         whole = cv2.fillConvexPoly(np.zeros_like(part), shape.reshape(-1, 1, 2), 1) > 0
-        if (wall & whole).sum() < 0.08 * whole.sum() and part.sum() > 0.6 * whole.sum():
+        if (wall & whole).sum() < 0.1 * whole.sum() and part.sum() > 0.6 * whole.sum():
             return whole
-    return part > 0
+    return cv2.drawContours(np.zeros_like(part), outline, -1, 1, cv2.FILLED) > 0
 
 
-def _same(a: Mirror, b: Mirror) -> bool:
-    middle = [m.origin + m.step * (m.extent.shape[1] * m.right + m.extent.shape[0] * m.down) / 2 for m in (a, b)]
-    size = a.step * max(a.extent.shape)
-    return bool(a.normal @ b.normal > 0.97 and np.linalg.norm(middle[0] - middle[1]) < 0.5 * size)
+def _mirror(photos: Photos, measured: Measured, tried: _Tried, config: MirrorConfig) -> Reflector | None:
+    sheet = _settled(photos, measured, tried, pane=False)
+    for _ in range(_WIDENED):
+        seen = compare(photos, sheet)
+        like = reflections.mirror_likeness(seen)
+        wall = _wall(measured, sheet) & ~(like > 0.06)
+        parts = _parts(wall, like > 0.03)
+        if not parts or not _at_rim(parts[0]):
+            break
+        sheet = _wider(sheet, measured, 0.2 * measured.reach)
+    if not parts:
+        return None
+    through = votes(sheet, measured.crossings((sheet.normal, sheet.offset), 0.03 * measured.reach)) > 0.3
+    extent = _shape(parts[0], wall, (like > 0.03) | through)
+    if extent is None:
+        return None
+    found = reflections.mirror_match(seen, extent & (like > 0.03), _window(measured, sheet))
+    return Reflector("mirror", sheet, extent, *found) if config.is_mirror(found) else None
+
+
+def _panes(photos: Photos, measured: Measured, tried: _Tried, config: MirrorConfig) -> Reflector | None:
+    """The panes of a plane, as one: those parts that something around encloses, and that reflect."""
+    sheet = _settled(photos, measured, tried, pane=True)
+    for _ in range(_WIDENED):
+        seen = compare(photos, sheet)
+        wall = _wall(measured, sheet)
+        core = _through(seen) & ~wall
+        size = _window(measured, sheet)
+        parts = _parts(wall, core)
+        parts = [p for p in parts if config.is_pane(reflections.pane_match(seen, p & core, size))]
+        if not any(map(_at_rim, parts)):
+            break
+        sheet = _wider(sheet, measured, 0.2 * measured.reach)
+    shapes = [s for p in parts if (s := _shape(p, wall, core)) is not None]
+    if not shapes:
+        return None
+    extent = np.any(shapes, axis=0)
+    outline, _ = cv2.findContours(extent.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    box = np.rint(cv2.boxPoints(cv2.minAreaRect(np.concatenate(outline)))).astype(np.int32)
+    whole = cv2.fillConvexPoly(np.zeros(extent.shape, np.uint8), box.reshape(-1, 1, 2), 1) > 0
+    if extent.sum() > 0.75 * whole.sum():  # bars and shelves between panes
+        extent = whole
+    r, chance, share, count = reflections.pane_match(seen, extent & core, size)
+    found = Reflector("glass", sheet, extent, r, chance, share)
+    return found if config.is_pane((r, chance, share, count)) else None
+
+
+def _window(measured: Measured, sheet: Sheet) -> int:
+    """Cells within which brightness is compared."""
+    return max(7, round(0.15 * measured.reach / sheet.step)) | 1
