@@ -89,6 +89,12 @@ TUNED: dict[str, Layout] = {
          ("back", -0.7, 1.5, 0.9, 0.8), ("back", 1.1, 1.5, 0.6, 0.8)),
         opening=Hung("front", 0.6, 0.0, 1.0, 2.05), chest=("front", -1.6), seed=13,
     ),
+    "veranda": Layout(
+        2.8, -2.6, 2.2, (198, 190, 182), 0.05, (-0.3, 1.3), 2.8, (-135, -35),
+        (("front", -2.2, 1.5, 0.6, 0.8), ("front", 1.9, 1.5, 0.8, 0.8), ("left", 0.6, 1.5, 0.8, 0.8),
+         ("right", 0.1, 1.5, 0.9, 0.8), ("back", -0.6, 1.5, 1.1, 0.8), ("back", 1.2, 1.55, 0.7, 0.9)),
+        opening=Hung("front", -0.4, 0.35, 1.6, 1.7), glazed=True, seed=14,
+    ),
 }  # fmt: skip
 
 HELD_OUT: dict[str, Layout] = {

@@ -19,7 +19,7 @@ from rilievo import geometry
 from rilievo.stages import reflections
 from rilievo.stages.mask_scene import Seen, expected, places
 from rilievo.stages.reflection_planes import Measured, Plane, openings, rims, votes, walls
-from rilievo.stages.reflections import Compared, Photos, compare
+from rilievo.stages.reflections import NOTHING, Compared, Found, Photos, compare
 from rilievo.stages.sheets import Sheet, Surface, sheet_of, to_light
 from rilievo.types import Camera, Mesh, PointCloud
 
@@ -36,8 +36,10 @@ class MirrorConfig:
     """planes of the scene that are looked at, the largest first"""
     size: int = 320
     """longer side of the photos that are compared, px"""
-    min_mirror_match: float = 0.45
+    min_mirror_match: float = 0.4
     """smallest correlation of the photos with what a mirror would show"""
+    min_scarce_match: float = 0.28
+    """the same where next to nothing that it shows is seen directly, but nearly all photos agree"""
     min_pane_match: float = 0.2
     """smallest correlation of what photos show too much with what a pane would reflect"""
     min_margin: float = 0.2
@@ -45,15 +47,17 @@ class MirrorConfig:
     seed: int = 0
     """seed of the random planes"""
 
-    def is_mirror(self, found: tuple[float, float, float]) -> bool:
-        """found: correlation, chance, share."""
-        r, chance, share = found
-        return r > self.min_mirror_match and r - chance > self.min_margin and 0.35 < share < 1.4
+    def is_mirror(self, found: Found, *, ease: float = 1.0) -> bool:
+        """ease: below 1 for planes that are not settled yet."""
+        if found.match - found.chance < ease * self.min_margin or found.count < 100 or found.share > 1.4:
+            return False
+        if found.match > ease * self.min_mirror_match and found.share > 0.35:
+            return True
+        return found.match > ease * self.min_scarce_match and found.agree > ease * 0.8 and found.share > 0.6
 
-    def is_pane(self, found: tuple[float, float, float, int]) -> bool:
-        """found: correlation, chance, share, number of values."""
-        r, chance, share, count = found
-        return r > self.min_pane_match and r > 1.8 * chance and 0.35 < share < 2.2 and count > 500
+    def is_pane(self, found: Found) -> bool:
+        sure = found.match > max(self.min_pane_match, 1.8 * found.chance)
+        return sure and 0.35 < found.share < 2.2 and found.count > 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +117,11 @@ def find_reflectors(
     for wall, sheet, part in places_:
         _try(tried, photos, measured, wall, sheet, part, level, config)
     mirrors: list[Reflector] = []
-    for t in sorted((t for t in tried if config.is_mirror(t.mirror)), key=lambda t: -t.mirror_score * t.mirror[0]):
+    for t in sorted((t for t in tried if config.is_mirror(t.mirror, ease=0.6)), key=lambda t: -t.mirror.rank):
         if all(not _meets(t.sheet, m) for m in mirrors) and (found := _mirror(photos, measured, t, config)) is not None:
             mirrors.append(found)
     found_panes: list[Reflector] = []
-    for t in sorted((t for t in tried if config.is_pane(t.pane)), key=lambda t: -t.pane[0] * np.sqrt(t.pane[3])):
+    for t in sorted((t for t in tried if config.is_pane(t.pane)), key=lambda t: -t.pane.rank):
         if all(not _meets(t.sheet, m) for m in (*mirrors, *found_panes)):
             if (found := _panes(photos, measured, t, config)) is not None:
                 found_panes.append(found)
@@ -187,12 +191,11 @@ def _residuals(views: Sequence[Seen], far: float) -> list[np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
-    """A plane around an opening. mirror: correlation, chance, share.  pane: correlation, chance, share, values."""
+    """A plane around an opening, as a mirror and as a pane."""
 
     sheet: Sheet
-    mirror_score: float
-    mirror: tuple[float, float, float]
-    pane: tuple[float, float, float, int]
+    mirror: Found
+    pane: Found
 
 
 def _try(
@@ -218,8 +221,8 @@ def _try(
             _weigh(photos, measured, sheet_of(normal, offset + k * 0.006 * reach, at, reach / 100, level, most=110))
             for k in range(-3, 4)
         ]
-        as_mirror = max(found, key=lambda t: t.mirror_score * max(t.mirror[0], 0.0))
-        as_pane = max(found, key=lambda t: t.pane[0] * np.sqrt(t.pane[3]))
+        as_mirror = max(found, key=lambda t: t.mirror.rank)
+        as_pane = max(found, key=lambda t: t.pane.rank)
         tried += [as_mirror] if as_mirror is as_pane else [as_mirror, as_pane]
 
 
@@ -230,12 +233,10 @@ def _covers(sheet: Sheet, points: np.ndarray) -> bool:
 
 def _weigh(photos: Photos, measured: Measured, sheet: Sheet) -> _Tried:
     seen, size = compare(photos, sheet), _window(measured, sheet)
-    like = reflections.mirror_likeness(seen)
-    part = like > 0.03
-    score = float(like[part].sum() / like.size)
-    mirror = reflections.mirror_match(seen, part, size) if part.sum() > 20 else (0.0, 0.0, 0.0)
-    pane = reflections.pane_match(seen, _through(seen), size) if photos.residuals else (0.0, 0.0, 0.0, 0)
-    return _Tried(sheet, score * sheet.step**2 * like.size, mirror, pane)
+    where = _through(seen)
+    mirror = reflections.mirror_match(seen, where | ~_wall(measured, sheet), size)
+    pane = reflections.pane_match(seen, where, size) if photos.residuals else NOTHING
+    return _Tried(sheet, mirror, pane)
 
 
 def _through(seen: Compared) -> np.ndarray:
@@ -273,7 +274,7 @@ def _settled(photos: Photos, measured: Measured, tried: _Tried, *, pane: bool) -
     for k in (-1, 0, 1):
         origin = sheet.origin + k * step * sheet.normal
         near.append(_weigh(photos, measured, replace(sheet, offset=sheet.offset + k * step, origin=origin)))
-    best = max(near, key=lambda t: t.pane[0] if pane else t.mirror_score * max(t.mirror[0], 0.0)).sheet
+    best = max(near, key=lambda t: (t.pane if pane else t.mirror).rank).sheet
     return _wider(best, measured, 0.07 * measured.reach)
 
 
@@ -333,12 +334,12 @@ def _shape(part: np.ndarray, wall: np.ndarray, core: np.ndarray) -> np.ndarray |
 
 def _mirror(photos: Photos, measured: Measured, tried: _Tried, config: MirrorConfig) -> Reflector | None:
     sheet = _settled(photos, measured, tried, pane=False)
-    for _ in range(_WIDENED):
+    for step in range(_WIDENED + 1):
         seen = compare(photos, sheet)
         like = reflections.mirror_likeness(seen)
         wall = _wall(measured, sheet) & ~(like > 0.06)
-        parts = _parts(wall, like > 0.03)
-        if not parts or not _at_rim(parts[0]):
+        parts = _parts(wall, (like > 0.03) | (_through(seen) & ~wall))
+        if not parts or not _at_rim(parts[0]) or step == _WIDENED:
             break
         sheet = _wider(sheet, measured, 0.2 * measured.reach)
     if not parts:
@@ -347,21 +348,21 @@ def _mirror(photos: Photos, measured: Measured, tried: _Tried, config: MirrorCon
     extent = _shape(parts[0], wall, (like > 0.03) | through)
     if extent is None:
         return None
-    found = reflections.mirror_match(seen, extent & (like > 0.03), _window(measured, sheet))
-    return Reflector("mirror", sheet, extent, *found) if config.is_mirror(found) else None
+    found = reflections.mirror_match(seen, extent & (~wall | _through(seen)), _window(measured, sheet))
+    return Reflector("mirror", sheet, extent, found.match, found.chance, found.share) if config.is_mirror(found) else None
 
 
 def _panes(photos: Photos, measured: Measured, tried: _Tried, config: MirrorConfig) -> Reflector | None:
     """The panes of a plane, as one: those parts that something around encloses, and that reflect."""
     sheet = _settled(photos, measured, tried, pane=True)
-    for _ in range(_WIDENED):
+    for step in range(_WIDENED + 1):
         seen = compare(photos, sheet)
         wall = _wall(measured, sheet)
         core = _through(seen) & ~wall
         size = _window(measured, sheet)
         parts = _parts(wall, core)
         parts = [p for p in parts if config.is_pane(reflections.pane_match(seen, p & core, size))]
-        if not any(map(_at_rim, parts)):
+        if not any(map(_at_rim, parts)) or step == _WIDENED:
             break
         sheet = _wider(sheet, measured, 0.2 * measured.reach)
     shapes = [s for p in parts if (s := _shape(p, wall, core)) is not None]
@@ -373,9 +374,8 @@ def _panes(photos: Photos, measured: Measured, tried: _Tried, config: MirrorConf
     whole = cv2.fillConvexPoly(np.zeros(extent.shape, np.uint8), box.reshape(-1, 1, 2), 1) > 0
     if extent.sum() > 0.75 * whole.sum():  # bars and shelves between panes
         extent = whole
-    r, chance, share, count = reflections.pane_match(seen, extent & core, size)
-    found = Reflector("glass", sheet, extent, r, chance, share)
-    return found if config.is_pane((r, chance, share, count)) else None
+    found = reflections.pane_match(seen, extent & core, size)
+    return Reflector("glass", sheet, extent, found.match, found.chance, found.share) if config.is_pane(found) else None
 
 
 def _window(measured: Measured, sheet: Sheet) -> int:

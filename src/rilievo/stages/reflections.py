@@ -19,9 +19,30 @@ from rilievo.stages.sheets import Sheet, Surface, at_sheet, mirrored_at, to_ligh
 
 _DARK = 0.02  # light below which differences are noise
 _OTHERS = 8
+_NOISE = 3e-5  # variance of light, three channels, below which there is nothing to compare
 _GLASS_INDEX = 1.52
-SHIFTS = (1, 3, 5, 7)
+SHIFTS = (3, 5, 7, 9)
 """The reflections of photos that many places on are what chance is measured with."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """match: correlation of photos with what would be reflected.  chance: the largest with what would be in other
+    photos.  share: of light that is reflected (of a pane: 1 is as Fresnel's equations say).  count: number of values.
+    agree: share of the photos that agree by themselves, 0 where fewer than 5 tell."""
+
+    match: float
+    chance: float
+    share: float
+    count: int
+    agree: float
+
+    @property
+    def rank(self) -> float:
+        return max(self.match, 0.0) * float(np.sqrt(self.count))
+
+
+NOTHING = Found(0.0, 0.0, 0.0, 0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +137,7 @@ def _median(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 # --- mirrors ----------------------------------------------------------------------------------------------------------
 
 
-def mirror_likeness(seen: Compared, *, least: int = 3) -> np.ndarray:
+def mirror_likeness(seen: Compared, *, least: float = 2.0) -> np.ndarray:
     """By how much better the photos are explained by a mirror than by a surface in the plane: float32 (rows, columns),
     in units of the logarithm of light, 0 where fewer than `least` photos tell."""
     off_surface = np.abs(seen.shown - seen.steady).mean(-1)
@@ -137,47 +158,85 @@ def _loss(seen: Compared, off_surface: np.ndarray) -> np.ndarray:
     return out
 
 
-def mirror_match(seen: Compared, where: np.ndarray, size: int) -> tuple[float, float, float]:
-    """Over the cells `where`: correlation of the photos with what a mirror would show, the largest with what it would
-    show in other photos, and the share of light that it gives back. All without what is the same `size` cells around or
-    in all photos."""
-    n = len(seen.shown)
-    x, y = [], []
-    for i in range(n):
-        for to, values in ((x, seen.shown[i]), (y, seen.reflected[i])):
-            light = (np.exp(values) - np.exp(seen.steady)).mean(-1)
-            to.append(_flat(light, seen.both[i] & where, size))
-    r, b = _regress(x, y)
-    return r, max(_regress(x, y[k:] + y[:k])[0] for k in SHIFTS), b
+def mirror_match(seen: Compared, where: np.ndarray, size: int) -> Found:
+    """How well photos show, in the cells `where`, what a mirror would.
+
+    Correlations are of surroundings of `size` cells, each with a weight of the contrast that it should have: somebody
+    who stands before the mirror spoils some of them, and not the sum. What is the same in all photos is left out.
+    """
+    x, y, known = [], [], []
+    for shown, reflected, both in zip(seen.shown, seen.reflected, seen.both):
+        ok = both & where
+        x.append(_flat(np.exp(shown) - np.exp(seen.steady), ok, size))
+        y.append(_flat(np.exp(reflected), ok, size))
+        known.append(ok.astype(np.float32))
+    r, share, count, agree = _agreement(x, y, known, known, size)
+    others = [_agreement(x, y[k:] + y[:k], known, known[k:] + known[:k], size) for k in SHIFTS]
+    chance = max((abs(o[0]) for o in others if o[2] > 0.1 * count), default=0.0)
+    return Found(r, chance, share, count, agree)
+
+
+def _agreement(
+    x: Sequence[np.ndarray], y: Sequence[np.ndarray], known: Sequence[np.ndarray], too: Sequence[np.ndarray], size: int
+) -> tuple[float, float, int, float]:
+    """Mean correlation of surroundings of x with those of y, slope where they agree, the number of values, and the share
+    of photos with a correlation, 0 where fewer than 5 tell."""
+    single = []
+    total = weights = slope_xy = slope_yy = 0.0
+    count = 0
+    for a, b, k, l in zip(x, y, known, too):
+        ok = k * l
+        if ok.sum() < 30:
+            continue
+        count += int(ok.sum())
+        share = cv2.blur(ok, (size, size))
+        xy, xx, yy = (cv2.blur((p * q).sum(-1) * ok, (size, size)) for p, q in ((a, b), (a, a), (b, b)))
+        local = xy / np.sqrt(np.maximum((xx + _NOISE * share) * (yy + _NOISE * share), 1e-20))
+        weight = np.sqrt(np.maximum(yy, 0)) * ok
+        single.append(float((weight * local).sum()) / max(float(weight.sum()), 1e-9))
+        total, weights = total + float((weight * local).sum()), weights + float(weight.sum())
+        good = (local > 0.5) & (ok > 0)
+        slope_xy, slope_yy = slope_xy + float(xy[good].sum()), slope_yy + float(yy[good].sum())
+    agree = float(np.mean(np.array(single) > 0.1)) if len(single) >= 5 else 0.0
+    return total / max(weights, 1e-9), slope_xy / max(slope_yy, 1e-9), count, agree
 
 
 def _flat(values: np.ndarray, ok: np.ndarray, size: int) -> np.ndarray:
-    """Less their mean around each cell, 0 where not ok."""
-    ok = ok.astype(np.float32)
-    weight = np.maximum(cv2.blur(ok, (size, size)), 1e-3)
-    return (values - cv2.blur(values * ok, (size, size)) / weight) * ok
+    """Less their mean around each cell, 0 where not ok; values (rows, columns) or (rows, columns, channels)."""
+    weight = np.maximum(cv2.blur(ok.astype(np.float32), (size, size)), 1e-3)
+    if values.ndim == 3:
+        ok, weight = ok[..., None], weight[..., None]
+    return (values - cv2.blur(values * ok, (size, size)).reshape(values.shape) / weight) * ok
 
 
-def _regress(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> tuple[float, float]:
-    """(correlation, slope) of x on y, where both are not 0."""
+def _regress(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> tuple[float, float, int]:
+    """(correlation, slope) of x on y, where both are not 0, and at how many places they are not."""
     xy = xx = yy = 0.0
+    count = 0
     for a, b in zip(x, y):
         ok = (a != 0) & (b != 0)
+        count += int(ok.sum())
         xy, xx, yy = xy + float((a * b).sum()), xx + float((a * a)[ok].sum()), yy + float((b * b)[ok].sum())
-    return xy / max(float(np.sqrt(xx * yy)), 1e-12), xy / max(yy, 1e-12)
+    return xy / max(float(np.sqrt(xx * yy)), 1e-12), xy / max(yy, 1e-12), count
+
+
+def _chance(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> float:
+    """The largest correlation with those of other photos; 0.3 where they have too little in common to tell."""
+    least = 0.1 * _regress(x, y)[2]
+    found = [_regress(x, [*y[k:], *y[:k]]) for k in SHIFTS]
+    return max((abs(r) for r, _, count in found if count > least), default=0.3)
 
 
 # --- panes ------------------------------------------------------------------------------------------------------------
 
 
-def pane_match(seen: Compared, where: np.ndarray, size: int) -> tuple[float, float, float, int]:
-    """Over the cells `where`: correlation of what photos show too much with what a pane would reflect, the largest with
-    what it would reflect in other photos, the slope (1: as Fresnel says), and the number of values."""
+def pane_match(seen: Compared, where: np.ndarray, size: int) -> Found:
+    """How well what photos show too much agrees, in the cells `where`, with what a pane would reflect."""
     x, y, count = [], [], 0
     for i in range(len(seen.shown)):
         ok = seen.residual_known[i] & where
         count += int(ok.sum())
         x.append(np.clip(_flat(seen.residual[i], ok, size), -0.05, 0.05))
         y.append(_flat((np.exp(seen.reflected[i]).mean(-1) - _DARK) * seen.share[i], ok, size))
-    r, b = _regress(x, y)
-    return r, max(abs(_regress(x, y[k:] + y[:k])[0]) for k in SHIFTS), b, count
+    r, b, _ = _regress(x, y)
+    return Found(r, _chance(x, y), b, count, 0.0)
