@@ -30,7 +30,7 @@ X, Y, Z = np.eye(3)
 class Hung:
     """Something on a wall. wall: "front" (y+), "back" (y-), "left" (x-), "right" (x+).  at: of its middle along the
     wall, m to the right of the wall's middle as one looks at it.  low: height of its lower rim.  tilt_deg: by how much
-    its upper rim leans into the room (below 0: its lower rim stands out).  oval: an ellipse in its frame."""
+    its upper rim leans into the room (below 0: its lower rim stands out)."""
 
     wall: str
     at: float
@@ -38,7 +38,6 @@ class Hung:
     width: float
     height: float
     tilt_deg: float = 0.0
-    oval: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,6 @@ TUNED: dict[str, Layout] = {
          ("right", 0.1, 1.5, 0.9, 0.8), ("back", -0.6, 1.5, 1.1, 0.8), ("back", 1.2, 1.55, 0.7, 0.9)),
         opening=Hung("front", -0.4, 0.35, 1.6, 1.7), glazed=True, seed=14,
     ),
-}  # fmt: skip
-
-HELD_OUT: dict[str, Layout] = {
     "hall": Layout(
         2.3, -2.9, 2.4, (196, 178, 160), 0.05, (0.7, 0.8), 2.6, (-195, -65),
         (("front", -1.5, 1.5, 0.6, 0.8), ("right", 1.5, 1.5, 0.7, 0.8), ("left", 0.2, 1.5, 0.9, 0.8),
@@ -105,6 +101,9 @@ HELD_OUT: dict[str, Layout] = {
         mirror=Hung("right", -0.3, 0.6, 0.9, 1.3, tilt_deg=4.0), opening=Hung("front", 0.5, 0.05, 1.1, 2.0),
         glazed=True, heights=(1.45, 1.7), seed=21,
     ),
+}  # fmt: skip
+
+HELD_OUT: dict[str, Layout] = {
     "salon": Layout(
         3.4, -3.0, 2.6, (214, 200, 204), 0.03, (-0.2, 1.5), 3.4, (-145, -35),
         (("front", -2.6, 1.5, 0.7, 0.9), ("front", 2.7, 1.6, 0.6, 0.6), ("left", 0.9, 1.5, 1.0, 0.8),
@@ -130,6 +129,18 @@ HELD_OUT: dict[str, Layout] = {
         (("front", -1.9, 1.5, 0.6, 0.8), ("front", 2.1, 1.5, 0.5, 0.7), ("left", 0.7, 1.5, 0.9, 0.8),
          ("right", -0.2, 1.5, 0.8, 0.8), ("back", -0.9, 1.5, 1.0, 0.8), ("back", 0.8, 1.55, 0.7, 0.9)),
         opening=Hung("front", 0.3, 0.5, 1.9, 1.5), glazed=True, seed=25,
+    ),
+    "landing": Layout(
+        2.6, -2.5, 2.3, (204, 186, 172), 0.05, (-0.8, 0.7), 2.6, (-120, 15),
+        (("left", -1.5, 1.5, 0.6, 0.7), ("front", -1.7, 1.5, 0.6, 0.8), ("right", 0.2, 1.5, 0.9, 0.8),
+         ("right", -1.4, 1.5, 0.6, 0.7), ("back", 0.3, 1.5, 1.0, 0.9), ("back", -1.4, 1.5, 0.6, 0.8)),
+        mirror=Hung("left", 0.2, 0.5, 1.1, 1.4, tilt_deg=-5.0), cabinet=Hung("front", 0.4, 0.5, 1.5, 1.0), seed=26,
+    ),
+    "office": Layout(
+        3.0, -2.6, 2.1, (192, 198, 206), 0.04, (0.5, 0.9), 2.7, (-170, -60),
+        (("front", -1.4, 1.5, 0.9, 0.8), ("front", 0.9, 1.55, 0.6, 0.8), ("right", -1.3, 1.5, 0.6, 0.8),
+         ("left", 0.3, 1.5, 1.0, 0.8), ("back", -0.5, 1.5, 0.9, 0.9), ("back", 1.6, 1.5, 0.7, 0.7)),
+        mirror=Hung("right", 0.3, 0.7, 1.0, 1.2, tilt_deg=3.0), chest=("front", -1.4), seed=27,
     ),
 }  # fmt: skip
 

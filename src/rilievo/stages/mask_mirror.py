@@ -18,12 +18,13 @@ import numpy as np
 from rilievo import geometry
 from rilievo.stages import reflections
 from rilievo.stages.mask_scene import Seen, expected, places
-from rilievo.stages.reflection_planes import Measured, Plane, openings, rims, votes, walls
+from rilievo.stages.reflection_planes import Measured, Plane, fronts, openings, rims, votes, walls
 from rilievo.stages.reflections import NOTHING, Compared, Found, Photos, compare
 from rilievo.stages.sheets import Sheet, Surface, sheet_of, to_light
 from rilievo.types import Camera, Mesh, PointCloud
 
 _WIDENED = 3
+_MOST_SETTLED = 6
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class MirrorConfig:
     """longer side of the photos that are compared, px"""
     min_mirror_match: float = 0.4
     """smallest correlation of the photos with what a mirror would show"""
-    min_scarce_match: float = 0.28
-    """the same where next to nothing that it shows is seen directly, but nearly all photos agree"""
+    min_scarce_match: float = 0.18
+    """the same where next to nothing that it shows is seen directly, but most photos agree and a surface explains less"""
     min_pane_match: float = 0.2
     """smallest correlation of what photos show too much with what a pane would reflect"""
     min_margin: float = 0.2
@@ -47,13 +48,17 @@ class MirrorConfig:
     seed: int = 0
     """seed of the random planes"""
 
-    def is_mirror(self, found: Found, *, ease: float = 1.0) -> bool:
-        """ease: below 1 for planes that are not settled yet."""
-        if found.match - found.chance < ease * self.min_margin or found.count < 100 or found.share > 1.4:
+    def is_mirror(self, found: Found) -> bool:
+        if found.match - found.chance < min(self.min_margin, 0.9 * found.match) or not 100 < found.count:
             return False
-        if found.match > ease * self.min_mirror_match and found.share > 0.35:
-            return True
-        return found.match > ease * self.min_scarce_match and found.agree > ease * 0.8 and found.share > 0.6
+        if found.match > self.min_mirror_match:
+            return 0.35 < found.share < 1.4
+        return found.match > self.min_scarce_match and found.agree > 0.5 and 0.6 < found.share < 1.4
+
+    def may_be_mirror(self, found: Found) -> bool:
+        """Of a plane that is not settled yet."""
+        sure = found.match > max(0.12, found.chance + 0.1) and found.count > 100
+        return sure and found.agree >= 0.5 and 0.35 < found.share < 1.4
 
     def is_pane(self, found: Found) -> bool:
         sure = found.match > max(self.min_pane_match, 1.8 * found.chance)
@@ -87,6 +92,7 @@ class Reflections:
     mirrors: tuple[Reflector, ...]
     panes: tuple[Reflector, ...]
     untold: tuple[tuple[float, float], ...]
+    num_openings: int
 
 
 def find_reflectors(
@@ -104,20 +110,22 @@ def find_reflectors(
     views = [smaller(v, config.size) for v in views]
     measured = Measured.of(cloud, centers, views)
     if measured is None:
-        return Reflections((), (), ())
+        return Reflections((), (), (), 0)
     planes = walls(measured, most=config.num_planes, seed=config.seed)
     level = _level(planes, views)
+    planes += fronts(measured, planes)
     places_ = [(wall, sheet, part) for wall in planes for sheet, part in openings(measured, wall, level)]
     if not places_:
-        return Reflections((), (), ())
+        return Reflections((), (), (), 0)
     solid = mesh.faces if mesh.inferred is None else mesh.faces[~mesh.inferred]
     surface = Surface(mesh.vertices + mesh.origin, solid)
     photos = Photos.of(views, surface, far, _residuals(views, far) if panes else None)
     tried: list[_Tried] = []
     for wall, sheet, part in places_:
-        _try(tried, photos, measured, wall, sheet, part, level, config)
+        _try(tried, photos.fewer(12), measured, planes, wall, sheet, part, level, config)
     mirrors: list[Reflector] = []
-    for t in sorted((t for t in tried if config.is_mirror(t.mirror, ease=0.6)), key=lambda t: -t.mirror.rank):
+    hopeful = sorted((t for t in tried if config.may_be_mirror(t.mirror)), key=lambda t: t.mirror.chance - t.mirror.match)
+    for t in hopeful[:_MOST_SETTLED]:
         if all(not _meets(t.sheet, m) for m in mirrors) and (found := _mirror(photos, measured, t, config)) is not None:
             mirrors.append(found)
     found_panes: list[Reflector] = []
@@ -126,7 +134,38 @@ def find_reflectors(
             if (found := _panes(photos, measured, t, config)) is not None:
                 found_panes.append(found)
     untold = [t for t in tried if not any(_meets(t.sheet, m) for m in (*mirrors, *found_panes))]
-    return Reflections(tuple(mirrors), tuple(found_panes), _sizes(untold))
+    return Reflections(tuple(mirrors), tuple(found_panes), _sizes(untold), len(_sizes(tried)))
+
+
+def describe(found: Reflections, unit: str, kinds: Sequence[str]) -> list[str]:
+    """Sentences on what was found, or why nothing was."""
+
+    def measure(size: tuple[float, float]) -> str:
+        return f"{size[0]:.3g} x {size[1]:.3g} {unit}"
+
+    out = [
+        f"{'a mirror' if r.kind == 'mirror' else 'a pane of glass'} of {measure(r.size)}: what photos show there agrees "
+        f"with what it should reflect (correlation {r.match:.2f}, by chance {r.chance:.2f})"
+        for r in (*found.mirrors, *found.panes)
+        if r.kind in kinds
+    ]
+    if "mirror" in kinds and not found.mirrors:
+        out.append("no mirror was found")
+    if "glass" in kinds and not found.panes:
+        why = (
+            "no opening was found that shows something behind a plane"
+            if not found.num_openings
+            else f"in {found.num_openings} openings nothing is reflected above the noise"
+        )
+        out.append(f"no pane of glass was found: {why}")
+    if found.untold:
+        count = len(found.untold)
+        out.append(
+            f"{count} opening{'s' * (count > 1)} (up to {measure(found.untold[0])}) "
+            f"{'are' if count > 1 else 'is'} not masked: nothing that photos show directly is reflected there, as in "
+            "a doorway or a niche, but also in a mirror of what no photo shows (photos the other way would tell)"
+        )
+    return out
 
 
 def mirror_mask(mirror: Reflector, seen: Seen) -> np.ndarray:
@@ -202,6 +241,7 @@ def _try(
     tried: list[_Tried],
     photos: Photos,
     measured: Measured,
+    planes: Sequence[Plane],
     wall: Plane,
     sheet: Sheet,
     part: np.ndarray,
@@ -211,16 +251,21 @@ def _try(
     """Adds the best planes near a wall and near the rims of an opening in it."""
     cells = sheet.centers()[part]
     middle, reach = cells.mean(0), measured.reach
-    for normal, offset in (wall, *rims(measured, sheet, part, seed=config.seed)):
+    near = [p for p in planes if p[0] @ wall[0] > 0.97 and abs(p[0] @ middle - p[1]) < 0.06 * reach]
+    for normal, offset in (*near, *rims(measured, sheet, part, seed=config.seed)):
         at = cells - (cells @ normal - offset)[:, None] * normal
         at = middle + 1.25 * (at - middle)
         if any(t.sheet.normal @ normal > 0.9995 and abs(t.sheet.offset - offset) < 0.02 * reach and _covers(t.sheet, at)
                for t in tried):  # fmt: skip
             continue
-        found = [
-            _weigh(photos, measured, sheet_of(normal, offset + k * 0.006 * reach, at, reach / 100, level, most=110))
-            for k in range(-3, 4)
-        ]
+
+        def sheet_at(k: int, normal=normal, offset=offset, at=at) -> Sheet:
+            return sheet_of(normal, offset + k * 0.006 * reach, at, reach / 100, level, most=110)
+
+        first = [_weigh(photos, measured, sheet_at(k)) for k in (-2, 0, 2)]
+        around = {k for t, k in zip(first, (-2, 0, 2)) if t.mirror.match > 0.12 or t.pane.match > 0.1}
+        more = sorted({k + d for k in around for d in (-1, 1)})
+        found = [*first, *(_weigh(photos, measured, sheet_at(k)) for k in more)]
         as_mirror = max(found, key=lambda t: t.mirror.rank)
         as_pane = max(found, key=lambda t: t.pane.rank)
         tried += [as_mirror] if as_mirror is as_pane else [as_mirror, as_pane]
@@ -261,21 +306,38 @@ def _sizes(tried: Sequence[_Tried]) -> tuple[tuple[float, float], ...]:
         middle = t.sheet.centers().mean((0, 1))
         if not any(np.linalg.norm(middle - s.centers().mean((0, 1))) < 0.5 * s.step * max(s.shape) for s in kept):
             kept.append(t.sheet)
-    return tuple((s.step * s.shape[1] / 1.25, s.step * s.shape[0] / 1.25) for s in kept)
+    sizes = [(s.step * s.shape[1] / 1.25, s.step * s.shape[0] / 1.25) for s in kept]
+    return tuple(sorted(sizes, key=lambda s: -s[0] * s[1]))
 
 
 # --- how far they reach -----------------------------------------------------------------------------------------------
 
 
 def _settled(photos: Photos, measured: Measured, tried: _Tried, *, pane: bool) -> Sheet:
-    """The plane to a few thousandths of reach, with a margin around the opening."""
-    sheet, step = tried.sheet, 0.003 * measured.reach
-    near = []
-    for k in (-1, 0, 1):
-        origin = sheet.origin + k * step * sheet.normal
-        near.append(_weigh(photos, measured, replace(sheet, offset=sheet.offset + k * step, origin=origin)))
-    best = max(near, key=lambda t: (t.pane if pane else t.mirror).rank).sheet
-    return _wider(best, measured, 0.07 * measured.reach)
+    """The plane moved and turned a little to where reflections agree best, with a margin around the opening."""
+    best = tried
+    for step in (1.0, 0.5):
+        for move in range(3):
+            near = [_weigh(photos, measured, _moved(best.sheet, measured, move, s * step)) for s in (-1, 1)]
+            best = max([best, *near], key=lambda t: (t.pane if pane else t.mirror).rank)
+    return _wider(best.sheet, measured, 0.07 * measured.reach)
+
+
+def _moved(sheet: Sheet, measured: Measured, move: int, by: float) -> Sheet:
+    """move 0: along its normal by thousandths of reach; 1, 2: turned around its middle by half degrees."""
+    corners = sheet.centers()[[0, 0, -1, -1], [0, -1, 0, -1]]
+    middle, normal = corners.mean(0), sheet.normal
+    if move == 0:
+        middle = middle + by * 0.003 * measured.reach * normal
+    else:
+        normal = normal + np.radians(0.6 * by) * (sheet.right if move == 1 else sheet.down)
+        normal = normal / np.linalg.norm(normal)
+    offset = float(normal @ middle)
+    corners = corners - (corners @ normal - offset)[:, None] * normal
+    away = corners - corners.mean(0)
+    corners = corners + 0.5 * sheet.step * np.sign(away @ sheet.right)[:, None] * sheet.right
+    corners = corners + 0.5 * sheet.step * np.sign(away @ sheet.down)[:, None] * sheet.down
+    return sheet_of(normal, offset, corners, sheet.step, sheet.down)
 
 
 def _wider(sheet: Sheet, measured: Measured, margin: float) -> Sheet:
@@ -349,7 +411,17 @@ def _mirror(photos: Photos, measured: Measured, tried: _Tried, config: MirrorCon
     if extent is None:
         return None
     found = reflections.mirror_match(seen, extent & (~wall | _through(seen)), _window(measured, sheet))
-    return Reflector("mirror", sheet, extent, found.match, found.chance, found.share) if config.is_mirror(found) else None
+    if not config.is_mirror(found) or not _clear(like, extent, wall, 1 if found.match > config.min_mirror_match else 4):
+        return None
+    return Reflector("mirror", sheet, extent, found.match, found.chance, found.share)
+
+
+def _clear(like: np.ndarray, extent: np.ndarray, wall: np.ndarray, factor: float) -> bool:
+    """Whether a mirror explains next to all that is known of a part better than a surface does; and where `factor` is
+    above 1, whether something around holds the part."""
+    ring = (cv2.dilate(extent.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0) & ~extent
+    good, bad = float(np.maximum(like[extent], 0).sum()), float(np.maximum(-like[extent], 0).sum())
+    return good > factor * bad and (factor <= 1 or bool(ring.any() and wall[ring].mean() > 0.8))
 
 
 def _panes(photos: Photos, measured: Measured, tried: _Tried, config: MirrorConfig) -> Reflector | None:

@@ -112,6 +112,36 @@ def walls(measured: Measured, *, most: int, seed: int) -> list[Plane]:
     return out
 
 
+def fronts(measured: Measured, planes: Sequence[Plane], *, most: int = 4) -> list[Plane]:
+    """Planes parallel to walls and before them in which something narrow lies, such as the frame of a cabinet's door."""
+    reach, least = measured.reach, max(120, len(measured.points) // 2500)
+    normals: list[np.ndarray] = []
+    out: list[Plane] = []
+    for normal, _ in planes:
+        if any(normal @ other > 0.99 for other in normals):
+            continue
+        normals.append(normal)
+        along = measured.points[measured.normals @ normal > 0.94] @ normal
+        nearest = float((measured.cameras @ normal).min())
+        if len(along) < least:
+            continue
+        step = 0.004 * reach
+        edges = np.arange(along.min() - step, nearest, step)
+        if len(edges) < 4:
+            continue
+        count = np.histogram(along, edges)[0]
+        count = np.convolve(count, [1, 1, 1], "same")
+        peaks = np.flatnonzero((count >= least) & (count == cv2.dilate(count.astype(np.float32), np.ones((9, 1))).ravel()))
+        taken = [o for n, o in planes if n @ normal > 0.99]
+        for k in peaks[np.argsort(-count[peaks], kind="stable")]:
+            middle = (edges[k] + edges[k + 1]) / 2
+            if len([1 for n, _ in out if n is normal]) < most and all(abs(middle - o) > 0.012 * reach for o in taken):
+                near = along[np.abs(along - middle) < 1.5 * step]
+                out.append((normal, float(np.median(near))))
+                taken.append(middle)
+    return out
+
+
 def fitted(points: np.ndarray, towards: np.ndarray) -> Plane:
     """The plane of points, its normal to the side of `towards`."""
     middle = points.mean(0)
@@ -130,24 +160,25 @@ def openings(measured: Measured, wall: Plane, level: np.ndarray, *, depth: float
     on = measured.points[(np.abs(height) < 0.02 * reach) & (measured.normals @ normal > 0.7)]
     if len(through) < 40 or len(on) < 40:
         return []
-    sheet = sheet_of(normal, offset, on, reach / 80, level)
+    sheet = sheet_of(normal, offset, on, reach / 160, level, most=320)
     seen_on, seen_through = votes(sheet, on), votes(sheet, through)
     # A point on the wall has one vote, one behind it as many as photos measured it.
     share = max(float(measured.seers.sum(1).mean()), 1.0)
     open_ = (seen_through > 0.3) & (seen_through > share * seen_on)
-    open_ = cv2.morphologyEx(open_.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    barred = cv2.morphologyEx((seen_on > 0.3).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
+    open_ = cv2.morphologyEx(open_.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) * ~barred
     open_ = cv2.morphologyEx(open_, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, label, stats, _ = cv2.connectedComponentsWithStats(open_)
-    order = [k for k in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable") if k and stats[k, cv2.CC_STAT_AREA] > 12]
-    return [(sheet, label == k) for k in order[:4] if _enclosed(measured, sheet, label == k) > 0.55]
+    order = [k for k in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable") if k and stats[k, cv2.CC_STAT_AREA] > 150]
+    return [(sheet, label == k) for k in order[:3] if _enclosed(measured, sheet, label == k) > 0.55]
 
 
 def _enclosed(measured: Measured, sheet: Sheet, opening: np.ndarray) -> float:
     """Share of an opening's surroundings where something stands that bounds it."""
     height = measured.points @ sheet.normal - sheet.offset
     near = votes(sheet, measured.points[np.abs(height) < 0.08 * measured.reach]) > 0.05
-    ring = cv2.dilate(np.pad(opening, 3).astype(np.uint8), np.ones((7, 7), np.uint8)) - np.pad(opening, 3)
-    return float((ring[3:-3, 3:-3] * near).sum() / max(ring.sum(), 1))
+    ring = cv2.dilate(np.pad(opening, 4).astype(np.uint8), np.ones((9, 9), np.uint8)) - np.pad(opening, 4)
+    return float((ring[4:-4, 4:-4] * near).sum() / max(ring.sum(), 1))
 
 
 def votes(sheet: Sheet, points: np.ndarray) -> np.ndarray:
@@ -175,7 +206,7 @@ def rims(measured: Measured, sheet: Sheet, opening: np.ndarray, *, seed: int) ->
     rng = np.random.default_rng(seed)
     out: list[Plane] = []
     total = len(left)
-    while len(left) > max(60, 0.06 * total) and len(out) < 4:
+    while len(left) > max(60, 0.06 * total) and len(out) < 3:
         p, n = measured.points[left], measured.normals[left]
         tolerance = 0.004 * reach
         sample = rng.choice(len(left), min(len(left), 4000), replace=False)

@@ -66,6 +66,13 @@ class Photos:
         return Photos(tuple(views), eyes, pictures, None if residuals is None else tuple(residuals), surface, far)
 
 
+    def fewer(self, most: int) -> Photos:
+        """Some of the photos, evenly."""
+        k = slice(None, None, max(1, round(len(self.views) / most)))
+        left = None if self.residuals is None else self.residuals[k]
+        return Photos(self.views[k], self.eyes[k], self.pictures[k], left, self.surface, self.far)
+
+
 @dataclass(frozen=True, eq=False)
 class Compared:
     """At a sheet, for all photos (n, rows, columns, 3): the logarithm of the light that they show, and of that which a
@@ -172,6 +179,9 @@ def mirror_match(seen: Compared, where: np.ndarray, size: int) -> Found:
         known.append(ok.astype(np.float32))
     r, share, count, agree = _agreement(x, y, known, known, size)
     others = [_agreement(x, y[k:] + y[:k], known, known[k:] + known[:k], size) for k in SHIFTS]
+    for k in (-size, size):  # and beside its place
+        beside = ([np.roll(v, k, axis=1) for v in values] for values in (y, known))
+        others.append(_agreement(x, next(beside), known, next(beside), size))
     chance = max((abs(o[0]) for o in others if o[2] > 0.1 * count), default=0.0)
     return Found(r, chance, share, count, agree)
 
