@@ -23,7 +23,7 @@ from rilievo.stages.reflections import NOTHING, Compared, Found, Photos, compare
 from rilievo.stages.sheets import Sheet, Surface, sheet_of, to_light
 from rilievo.types import Camera, Mesh, PointCloud
 
-_WIDENED = 3
+_WIDENED = 2
 _MOST_SETTLED = 6
 
 
@@ -266,7 +266,7 @@ def _try(
         around = {k for t, k in zip(first, (-2, 0, 2)) if t.mirror.match > 0.12 or t.pane.match > 0.1}
         more = sorted({k + d for k in around for d in (-1, 1)})
         found = [*first, *(_weigh(photos, measured, sheet_at(k)) for k in more)]
-        as_mirror = max(found, key=lambda t: t.mirror.rank)
+        as_mirror = max(found, key=lambda t: t.mirror.match if t.mirror.count > 100 else 0.0)
         as_pane = max(found, key=lambda t: t.pane.rank)
         tried += [as_mirror] if as_mirror is as_pane else [as_mirror, as_pane]
 
@@ -315,11 +315,11 @@ def _sizes(tried: Sequence[_Tried]) -> tuple[tuple[float, float], ...]:
 
 def _settled(photos: Photos, measured: Measured, tried: _Tried, *, pane: bool) -> Sheet:
     """The plane moved and turned a little to where reflections agree best, with a margin around the opening."""
-    best = tried
+    best, photos = tried, photos.fewer(12)
     for step in (1.0, 0.5):
         for move in range(3):
             near = [_weigh(photos, measured, _moved(best.sheet, measured, move, s * step)) for s in (-1, 1)]
-            best = max([best, *near], key=lambda t: (t.pane if pane else t.mirror).rank)
+            best = max([best, *near], key=lambda t: t.pane.rank if pane else t.mirror.match)
     return _wider(best.sheet, measured, 0.07 * measured.reach)
 
 
@@ -398,6 +398,8 @@ def _mirror(photos: Photos, measured: Measured, tried: _Tried, config: MirrorCon
     sheet = _settled(photos, measured, tried, pane=False)
     for step in range(_WIDENED + 1):
         seen = compare(photos, sheet)
+        if step and not config.is_mirror(reflections.mirror_match(seen, _through(seen), _window(measured, sheet))):
+            return None  # what is around does not reflect
         like = reflections.mirror_likeness(seen)
         wall = _wall(measured, sheet) & ~(like > 0.06)
         parts = _parts(wall, (like > 0.03) | (_through(seen) & ~wall))

@@ -170,7 +170,7 @@ def openings(measured: Measured, wall: Plane, level: np.ndarray, *, depth: float
     open_ = cv2.morphologyEx(open_, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, label, stats, _ = cv2.connectedComponentsWithStats(open_)
     order = [k for k in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable") if k and stats[k, cv2.CC_STAT_AREA] > 150]
-    return [(sheet, label == k) for k in order[:3] if _enclosed(measured, sheet, label == k) > 0.55]
+    return [(sheet, label == k) for k in order[:3] if _enclosed(measured, sheet, label == k) > 0.75]
 
 
 def _enclosed(measured: Measured, sheet: Sheet, opening: np.ndarray) -> float:
