@@ -39,7 +39,7 @@ class MirrorConfig:
     """longer side of the photos that are compared, px"""
     min_mirror_match: float = 0.4
     """smallest correlation of the photos with what a mirror would show"""
-    min_scarce_match: float = 0.18
+    min_scarce_match: float = 0.15
     """the same where next to nothing that it shows is seen directly, but most photos agree and a surface explains less"""
     min_pane_match: float = 0.2
     """smallest correlation of what photos show too much with what a pane would reflect"""
@@ -53,12 +53,12 @@ class MirrorConfig:
             return False
         if found.match > self.min_mirror_match:
             return 0.35 < found.share < 1.4
-        return found.match > self.min_scarce_match and found.agree > 0.5 and 0.6 < found.share < 1.4
+        return found.match > self.min_scarce_match and found.agree > 0.4 and 0.6 < found.share < 1.4
 
     def may_be_mirror(self, found: Found) -> bool:
         """Of a plane that is not settled yet."""
         sure = found.match > max(0.12, found.chance + 0.1) and found.count > 100
-        return sure and found.agree >= 0.5 and 0.35 < found.share < 1.4
+        return sure and (found.agree >= 0.4 or found.match > self.min_mirror_match) and 0.35 < found.share < 1.4
 
     def is_pane(self, found: Found) -> bool:
         sure = found.match > max(self.min_pane_match, 1.8 * found.chance)
@@ -114,7 +114,12 @@ def find_reflectors(
     planes = walls(measured, most=config.num_planes, seed=config.seed)
     level = _level(planes, views)
     planes += fronts(measured, planes)
-    places_ = [(wall, sheet, part) for wall in planes for sheet, part in openings(measured, wall, level)]
+    places_ = [
+        (wall, sheet, part)
+        for cells, enclosed in ((80, 0.55), (160, 0.75))
+        for wall in planes
+        for sheet, part in openings(measured, wall, level, cells=cells, enclosed=enclosed)
+    ]
     if not places_:
         return Reflections((), (), (), 0)
     solid = mesh.faces if mesh.inferred is None else mesh.faces[~mesh.inferred]
@@ -362,7 +367,7 @@ def _parts(wall: np.ndarray, core: np.ndarray) -> list[np.ndarray]:
     count, label = cv2.connectedComponents((~wall).astype(np.uint8), connectivity=4)
     label = np.asarray(label, np.int64)
     held = np.bincount(label[core & ~wall], minlength=count)
-    order = [k for k in np.argsort(-held, kind="stable") if held[k] > max(20, 0.04 * held.max())]
+    order = [k for k in np.argsort(-held, kind="stable") if held[k] > max(8, 0.04 * held.max())]
     return [label == k for k in order]
 
 
@@ -402,7 +407,7 @@ def _mirror(photos: Photos, measured: Measured, tried: _Tried, config: MirrorCon
             return None  # what is around does not reflect
         like = reflections.mirror_likeness(seen)
         wall = _wall(measured, sheet) & ~(like > 0.06)
-        parts = _parts(wall, (like > 0.03) | (_through(seen) & ~wall))
+        parts = _parts(wall, like > 0.03)
         if not parts or not _at_rim(parts[0]) or step == _WIDENED:
             break
         sheet = _wider(sheet, measured, 0.2 * measured.reach)
@@ -422,7 +427,8 @@ def _clear(like: np.ndarray, extent: np.ndarray, wall: np.ndarray, factor: float
     """Whether a mirror explains next to all that is known of a part better than a surface does; and where `factor` is
     above 1, whether something around holds the part."""
     ring = (cv2.dilate(extent.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0) & ~extent
-    good, bad = float(np.maximum(like[extent], 0).sum()), float(np.maximum(-like[extent], 0).sum())
+    inside = like[cv2.erode(extent.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0]  # likeness is blurred over its rim
+    good, bad = float(np.maximum(inside, 0).sum()), float(np.maximum(-inside, 0).sum())
     return good > factor * bad and (factor <= 1 or bool(ring.any() and wall[ring].mean() > 0.8))
 
 

@@ -150,9 +150,12 @@ def fitted(points: np.ndarray, towards: np.ndarray) -> Plane:
     return normal, float(normal @ middle)
 
 
-def openings(measured: Measured, wall: Plane, level: np.ndarray, *, depth: float = 0.03) -> list[tuple[Sheet, np.ndarray]]:
+def openings(
+    measured: Measured, wall: Plane, level: np.ndarray, *, cells: int, enclosed: float, depth: float = 0.03
+) -> list[tuple[Sheet, np.ndarray]]:
     """Parts of a wall through which points behind it are seen: a sheet of the wall and the cells of each, the largest
-    first. depth: how far behind, as a share of reach."""
+    first. cells: of the sheet, to the length of reach.  enclosed: the least share of a part's rim where something
+    stands.  depth: how far behind, as a share of reach."""
     normal, offset = wall
     reach = measured.reach
     through = measured.crossings(wall, depth * reach)
@@ -160,17 +163,19 @@ def openings(measured: Measured, wall: Plane, level: np.ndarray, *, depth: float
     on = measured.points[(np.abs(height) < 0.02 * reach) & (measured.normals @ normal > 0.7)]
     if len(through) < 40 or len(on) < 40:
         return []
-    sheet = sheet_of(normal, offset, on, reach / 160, level, most=320)
+    sheet = sheet_of(normal, offset, on, reach / cells, level, most=2 * cells)
     seen_on, seen_through = votes(sheet, on), votes(sheet, through)
     # A point on the wall has one vote, one behind it as many as photos measured it.
     share = max(float(measured.seers.sum(1).mean()), 1.0)
     open_ = (seen_through > 0.3) & (seen_through > share * seen_on)
     barred = cv2.morphologyEx((seen_on > 0.3).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
-    open_ = cv2.morphologyEx(open_.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) * ~barred
+    open_ = cv2.morphologyEx(open_.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    if cells > 100:  # where cells are small enough for frames to be seen
+        open_ = open_ * ~barred
     open_ = cv2.morphologyEx(open_, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, label, stats, _ = cv2.connectedComponentsWithStats(open_)
-    order = [k for k in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable") if k and stats[k, cv2.CC_STAT_AREA] > 150]
-    return [(sheet, label == k) for k in order[:3] if _enclosed(measured, sheet, label == k) > 0.75]
+    order = [k for k in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable") if k and stats[k, cv2.CC_STAT_AREA] > 150 * (cells / 160) ** 2]
+    return [(sheet, label == k) for k in order[:3] if _enclosed(measured, sheet, label == k) > enclosed]
 
 
 def _enclosed(measured: Measured, sheet: Sheet, opening: np.ndarray) -> float:
