@@ -2,7 +2,7 @@
 
     room      a furnished room with a mirror and a glazed cabinet; somebody walks through while it is photographed
     bare      a room with next to nothing to match; somebody keeps in step with the camera (weights nanodet and isnet)
-    reflections   rooms with mirrors, panes, doorways and none of these (tests/scene_reflections.py): mirrors and panes only
+    reflections   rooms with mirrors, panes, doorways or none of these: `mirror` and `glass` alone
     objects   single generated things before busy backgrounds: the learned background segmenter (weights isnet)
 
 Printed for rooms: intersection over union of the masks `moving` (with `people`) and `mirror` over all photos, then
@@ -16,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def rendered(name: str) -> Path:
 def measure_reflections(quality: str) -> dict[str, Any]:
     """Intersection over union of mirrors and panes, a room; where there is none, the share of pixels wrongly masked."""
     import cv2
+    import numpy as np
 
     import scene_reflections
     from rilievo import Run
@@ -71,7 +73,7 @@ def measure_reflections(quality: str) -> dict[str, Any]:
         row: dict[str, Any] = {"held_out": name in scene_reflections.HELD_OUT}
         for kind in ("mirror", "glass"):
             truth = folder / "truth" / "masks" / kind
-            there = any(cv2.imread(str(f), cv2.IMREAD_GRAYSCALE).any() for f in truth.glob("*.png"))
+            there = any(np.any(cv2.imread(str(f), cv2.IMREAD_GRAYSCALE)) for f in truth.glob("*.png"))
             found = overlap([folder / "masked" / "masks" / "by-kind" / kind], truth)
             row[f"{kind}_iou" if there else f"{kind}_wrongly"] = (
                 round(found, 4) if there else told["kinds"][kind]["share"]
@@ -180,7 +182,7 @@ def main() -> int:
     cases = options.cases or ["room", "bare", "reflections", "objects"]
     if unknown := set(cases) - {"room", "bare", "reflections", "objects"}:
         parser.error(f"no case {', '.join(sorted(unknown))}")
-    others = {"objects": measure_objects, "reflections": lambda: measure_reflections(options.quality)}
+    others = {"objects": measure_objects, "reflections": partial(measure_reflections, options.quality)}
     result = {c: others[c]() if c in others else measure_room(c, options.quality) for c in cases}
     if options.json:
         print(json.dumps(result, indent=1))

@@ -16,7 +16,7 @@ import numpy as np
 import scene_textures as tx
 from rilievo.geometry import look_at
 from rilievo.types import Camera
-from scene_indoors import _picture, rock, rod
+from scene_indoors import _picture, rock
 from scene_optics import FIGURE, GLASS, MIRROR, OpticScene, make, true_masks
 from scene_room import CAMERA, _table, figure
 from scene_sets import Part

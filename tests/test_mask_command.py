@@ -145,7 +145,11 @@ def test_a_still_scene_has_nothing_to_mask(tiny_house: Path, tmp_path: Path, cap
     assert _run(house, "--auto", "moving,mirror,glass", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["hidden"] < 0.02 and told["notes"][0] == "no mirror was found"
-    assert told["notes"][1].startswith("no pane of glass was found: ") and set(told["kinds"]) == {"moving", "mirror", "glass"}
+    assert told["notes"][1].startswith("no pane of glass was found: ") and set(told["kinds"]) == {
+        "moving",
+        "mirror",
+        "glass",
+    }
     assert (house / "export" / "report.json").read_bytes() == report
     assert len(list((house / "masks").glob("*.jpg.png"))) == 8
     assert _run(house, "--auto", "sky", "-o", tmp_path / "other") == 1

@@ -1,4 +1,4 @@
-"""Masks of what lies: sky, people, moving things, mirrors, panes of glass, background; from photos alone or from a finished house.
+"""Masks of what lies: sky, people, moving things, mirrors, glass, background; from photos or from a finished house.
 
 Masks are written as COLMAP names them (`photo.jpg.png`, black: not used) to HOUSE/masks, and those of each kind alone
 to HOUSE/masks/by-kind/KIND.

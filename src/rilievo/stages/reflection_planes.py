@@ -107,13 +107,13 @@ def walls(measured: Measured, *, most: int, seed: int) -> list[Plane]:
         if near.sum() < least:
             break
         if (measured.cameras @ normal - offset > 0).all():
-            out.append((normal, offset))
+            out.append((normal, float(offset)))
         left = left[~near]
     return out
 
 
 def fronts(measured: Measured, planes: Sequence[Plane], *, most: int = 4) -> list[Plane]:
-    """Planes parallel to walls and before them in which something narrow lies, such as the frame of a cabinet's door."""
+    """Planes parallel to walls and before them in which something narrow lies, such as a cabinet's frame."""
     reach, least = measured.reach, max(120, len(measured.points) // 2500)
     normals: list[np.ndarray] = []
     out: list[Plane] = []
@@ -131,14 +131,16 @@ def fronts(measured: Measured, planes: Sequence[Plane], *, most: int = 4) -> lis
             continue
         count = np.histogram(along, edges)[0]
         count = np.convolve(count, [1, 1, 1], "same")
-        peaks = np.flatnonzero((count >= least) & (count == cv2.dilate(count.astype(np.float32), np.ones((9, 1))).ravel()))
+        peaks = np.flatnonzero(
+            (count >= least) & (count == cv2.dilate(count.astype(np.float32), np.ones((9, 1))).ravel())
+        )
         taken = [o for n, o in planes if n @ normal > 0.99]
         for k in peaks[np.argsort(-count[peaks], kind="stable")]:
-            middle = (edges[k] + edges[k + 1]) / 2
+            middle = float(edges[k] + edges[k + 1]) / 2
             if len([1 for n, _ in out if n is normal]) < most and all(abs(middle - o) > 0.012 * reach for o in taken):
                 near = along[np.abs(along - middle) < 1.5 * step]
                 out.append((normal, float(np.median(near))))
-                taken.append(middle)
+                taken.append(float(middle))
     return out
 
 
@@ -173,8 +175,12 @@ def openings(
     if cells > 100:  # where cells are small enough for frames to be seen
         open_ = open_ * ~barred
     open_ = cv2.morphologyEx(open_, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, label, stats, _ = cv2.connectedComponentsWithStats(open_)
-    order = [k for k in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable") if k and stats[k, cv2.CC_STAT_AREA] > 150 * (cells / 160) ** 2]
+    _, label, stats, _ = cv2.connectedComponentsWithStats(open_)
+    order = [
+        k
+        for k in np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable")
+        if k and stats[k, cv2.CC_STAT_AREA] > 150 * (cells / 160) ** 2
+    ]
     return [(sheet, label == k) for k in order[:3] if _enclosed(measured, sheet, label == k) > enclosed]
 
 

@@ -65,7 +65,6 @@ class Photos:
         pictures = tuple(to_light(v.view.pixels) for v in views)
         return Photos(tuple(views), eyes, pictures, None if residuals is None else tuple(residuals), surface, far)
 
-
     def fewer(self, most: int) -> Photos:
         """Some of the photos, evenly."""
         k = slice(None, None, max(1, round(len(self.views) / most)))
@@ -136,7 +135,9 @@ def _median(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     ordered = np.sort(np.where(known[..., None], values, np.inf), axis=0)
     count = known.sum(0)
     ranks = (np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(values) - 1))
-    low, high = (np.take_along_axis(ordered, np.broadcast_to(k[None, ..., None], (1, *values.shape[1:])), 0)[0] for k in ranks)
+    low, high = (
+        np.take_along_axis(ordered, np.broadcast_to(k[None, ..., None], (1, *values.shape[1:])), 0)[0] for k in ranks
+    )
     with np.errstate(invalid="ignore"):
         return np.where((count > 0)[..., None], (low + high) / 2, 0).astype(np.float32)
 
@@ -189,13 +190,13 @@ def mirror_match(seen: Compared, where: np.ndarray, size: int) -> Found:
 def _agreement(
     x: Sequence[np.ndarray], y: Sequence[np.ndarray], known: Sequence[np.ndarray], too: Sequence[np.ndarray], size: int
 ) -> tuple[float, float, int, float]:
-    """Mean correlation of surroundings of x with those of y, slope where they agree, the number of values, and the share
-    of photos with a correlation, 0 where fewer than 5 tell."""
+    """Mean correlation of surroundings of x with those of y, slope where they agree, the number of values, and the
+    share of photos with a correlation, 0 where fewer than 5 tell."""
     single = []
     total = weights = slope_xy = slope_yy = 0.0
     count = 0
-    for a, b, k, l in zip(x, y, known, too):
-        ok = k * l
+    for a, b, known_a, known_b in zip(x, y, known, too):
+        ok = known_a * known_b
         if ok.sum() < 30:
             continue
         count += int(ok.sum())

@@ -164,7 +164,7 @@ def _sample(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Bilinear values (n, 3) at x, y (n,); what lies outside is what the rim shows."""
     out = np.zeros((len(x), picture.shape[2]), np.float32)
     for a in range(0, len(x), 30_000):  # remap takes maps of at most 32767 rows
-        maps = (v[a : a + 30_000, None].astype(np.float32) - np.float32(0.5) for v in (x, y))
-        part = cv2.remap(picture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        mx, my = (v[a : a + 30_000, None].astype(np.float32) - np.float32(0.5) for v in (x, y))
+        part = cv2.remap(picture, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         out[a : a + 30_000] = part.reshape(-1, picture.shape[2])
     return out
