@@ -113,9 +113,6 @@ TUNED: dict[str, Layout] = {
          ("left", 0.3, 1.5, 1.0, 0.8), ("back", -0.5, 1.5, 0.9, 0.9), ("back", 1.6, 1.5, 0.7, 0.7)),
         mirror=Hung("right", 0.3, 0.7, 1.0, 1.2, tilt_deg=3.0), chest=("front", -1.4), seed=27,
     ),
-}  # fmt: skip
-
-HELD_OUT: dict[str, Layout] = {
     "salon": Layout(
         3.4, -3.0, 2.6, (214, 200, 204), 0.03, (-0.2, 1.5), 3.4, (-145, -35),
         (("front", -2.6, 1.5, 0.7, 0.9), ("front", 2.7, 1.6, 0.6, 0.6), ("left", 0.9, 1.5, 1.0, 0.8),
@@ -123,6 +120,9 @@ HELD_OUT: dict[str, Layout] = {
         mirror=Hung("front", -0.9, 0.9, 1.7, 1.0), cabinet=Hung("front", 1.4, 0.5, 1.1, 1.2),
         chest=("front", -0.9), somebody=True, seed=22,
     ),
+}  # fmt: skip
+
+HELD_OUT: dict[str, Layout] = {
     "wash": Layout(
         2.2, -4.6, 1.6, (190, 204, 212), 0.04, (0.1, 1.6), 2.0, (-128, -52),
         (("front", -1.2, 1.5, 0.5, 0.7), ("front", 1.4, 1.5, 0.6, 0.8), ("back", -0.8, 1.6, 1.1, 0.9),
