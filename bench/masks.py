@@ -2,6 +2,7 @@
 
     room      a furnished room with a mirror and a glazed cabinet; somebody walks through while it is photographed
     bare      a room with next to nothing to match; somebody keeps in step with the camera (weights nanodet and isnet)
+    reflections   rooms with mirrors, panes, doorways or none of these: `mirror` and `glass` alone
     objects   single generated things before busy backgrounds: the learned background segmenter (weights isnet)
 
 Printed for rooms: intersection over union of the masks `moving` (with `people`) and `mirror` over all photos, then
@@ -15,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,47 @@ def capture(case: str) -> Path:
     scene_room.capture(folder, bare=case == "bare", samples=1)
     (folder / "made_by").write_text(stamp)
     return folder
+
+
+def rendered(name: str) -> Path:
+    """The photos of a room of `scene_reflections`."""
+    import scene_reflections
+
+    digest = hashlib.sha256(repr(scene_reflections.ROOMS[name]).encode())
+    for module in ("scene_reflections", "scene_optics", "scene_room", "scene_textures", "scenes"):
+        digest.update((ROOT / "tests" / f"{module}.py").read_bytes())
+    folder, stamp = FOLDER / "reflections" / name, digest.hexdigest()
+    if not (folder / "made_by").is_file() or (folder / "made_by").read_text() != stamp:
+        shutil.rmtree(folder, ignore_errors=True)
+        scene_reflections.capture(name, folder)
+        (folder / "made_by").write_text(stamp)
+    return folder
+
+
+def measure_reflections(quality: str) -> dict[str, Any]:
+    """Intersection over union of mirrors and panes, a room; where there is none, the share of pixels wrongly masked."""
+    import cv2
+    import numpy as np
+
+    import scene_reflections
+    from rilievo import Run
+    from rilievo.pipelines_mask import MaskSettings, photos_to_masks
+
+    out: dict[str, Any] = {}
+    for name in scene_reflections.ROOMS:
+        folder = rendered(name)
+        settings = MaskSettings(kinds=("mirror", "glass"), quality=quality)
+        told = photos_to_masks([folder / "photos"], folder / "masked", settings=settings, run=Run())
+        row: dict[str, Any] = {"held_out": name in scene_reflections.HELD_OUT}
+        for kind in ("mirror", "glass"):
+            truth = folder / "truth" / "masks" / kind
+            there = any(np.any(cv2.imread(str(f), cv2.IMREAD_GRAYSCALE)) for f in truth.glob("*.png"))
+            found = overlap([folder / "masked" / "masks" / "by-kind" / kind], truth)
+            row[f"{kind}_iou" if there else f"{kind}_wrongly"] = (
+                round(found, 4) if there else told["kinds"][kind]["share"]
+            )
+        out[name] = row | {"notes": told["notes"]}
+    return out
 
 
 def overlap(found: list[Path], truth: Path) -> float:
@@ -136,10 +179,11 @@ def main() -> int:
     parser.add_argument("--quality", default="draft", choices=("draft", "normal", "high"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    cases = options.cases or ["room", "bare", "objects"]
-    if unknown := set(cases) - {"room", "bare", "objects"}:
+    cases = options.cases or ["room", "bare", "reflections", "objects"]
+    if unknown := set(cases) - {"room", "bare", "reflections", "objects"}:
         parser.error(f"no case {', '.join(sorted(unknown))}")
-    result = {c: measure_objects() if c == "objects" else measure_room(c, options.quality) for c in cases}
+    others = {"objects": measure_objects, "reflections": partial(measure_reflections, options.quality)}
+    result = {c: others[c]() if c in others else measure_room(c, options.quality) for c in cases}
     if options.json:
         print(json.dumps(result, indent=1))
         return 0

@@ -1,4 +1,5 @@
-"""The room with a mirror as `rilievo mask` sees it after a perfect alignment: views, the shared surface, a cloud."""
+"""Rooms with mirrors and panes as `rilievo mask` sees them after a perfect alignment: views, the shared surface, a
+cloud."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import scene_reflections
 import scene_room
 from rilievo import geometry
 from rilievo.stages.mask_scene import Seen, surface_depth
@@ -14,35 +16,46 @@ from scene_optics import FIGURE, GLASS, MIRROR, OpticScene, true_masks
 from scenes import pixel_directions, render
 
 SMALL = Camera("PINHOLE", 240, 180, np.array([190.0, 190.0, 120.0, 90.0]))
+MIDDLE = Camera("PINHOLE", 320, 240, np.array([255.0, 255.0, 160.0, 120.0]))
 
 
 @dataclass(frozen=True)
 class Room:
     """seen: views and depths of the surface that stands still.  truth: masks a view.  cloud: what stereo would measure,
-    images in the mirror included."""
+    images in the mirror included.  mesh: the surface without mirrors and panes."""
 
     seen: list[Seen]
     truth: list[dict[str, np.ndarray]]
     cloud: PointCloud
     centers: np.ndarray
     scene: OpticScene
+    mesh: Mesh
 
 
 def make(num: int = 12, seed: int = 0) -> Room:
     """Somebody walks through the room while `num` photos are taken."""
     empty = scene_room.room(seed)
+    places = scene_room.cameras(num, empty.target, seed)
+    figures = [scene_room.figure(*scene_room.walk(k, num), seed=seed) for k in range(num)]
+    return _seen(empty, SMALL, places, [empty.with_parts(figure, FIGURE) for figure in figures])
+
+
+def make_still(name: str, num: int = 12) -> Room:
+    """A room of `scene_reflections` without anybody in it."""
+    empty = scene_reflections.room(name)
+    return _seen(empty, MIDDLE, scene_reflections.cameras(name, num), [empty] * num)
+
+
+def _seen(empty: OpticScene, camera: Camera, places: np.ndarray, scenes: list[OpticScene]) -> Room:
     static = empty.without(GLASS, MIRROR)
     mesh = Mesh(static.vertices.astype(np.float32), static.faces)
     seen, truth = [], []
-    places = scene_room.cameras(num, empty.target, seed)
-    for k, place in enumerate(places):
-        scene = empty.with_parts(scene_room.figure(*scene_room.walk(k, num), seed=seed), FIGURE)
-        picture = render(scene, SMALL, place, samples=1, seed=k)
-        view = View(f"{k:02}.jpg", picture.pixels, SMALL, place)
+    for k, (place, scene) in enumerate(zip(places, scenes)):
+        picture = render(scene, camera, place, samples=1, seed=k)
+        view = View(f"{k:02}.jpg", picture.pixels, camera, place)
         seen.append(Seen(view, surface_depth(mesh, view)))
-        truth.append(true_masks(scene, SMALL, place))
-    centers = geometry.invert(places)[:, :, 3]
-    return Room(seen, truth, _measured(empty, seen), centers, empty)
+        truth.append(true_masks(scene, camera, place))
+    return Room(seen, truth, _measured(empty, seen), geometry.invert(places)[:, :, 3], empty, mesh)
 
 
 def _measured(scene: OpticScene, seen: list[Seen]) -> PointCloud:
@@ -51,9 +64,9 @@ def _measured(scene: OpticScene, seen: list[Seen]) -> PointCloud:
     solid = scene.without(GLASS)
     for k, s in enumerate(seen):
         world_from_cam = geometry.invert(s.view.cam_from_world)
-        d = pixel_directions(SMALL, 1).reshape(-1, 3) @ world_from_cam[:, :3].T
+        d = pixel_directions(s.view.camera, 1).reshape(-1, 3) @ world_from_cam[:, :3].T
         eye = np.tile(world_from_cam[:, 3], (len(d), 1))
-        plane = 0.0
+        across, offset = np.zeros(3), 0.0  # of the mirror's plane
         for bounce in range(2):
             hit = solid.rays.run(eye.astype(np.float32), d.astype(np.float32), output=True)
             face = hit["primID"]
@@ -66,15 +79,18 @@ def _measured(scene: OpticScene, seen: list[Seen]) -> PointCloud:
             plain = there & ~mirror
             image, turned = p.copy(), n.copy()
             if bounce:
-                image[:, 1], turned[:, 1] = 2 * plane - image[:, 1], -turned[:, 1]
+                image -= 2 * (image @ across - offset)[:, None] * across
+                turned -= 2 * (turned @ across)[:, None] * across
             points.append(image[plain])
             normals.append(turned[plain])
-            spacing.append((hit["tfar"] / SMALL.fx)[plain])
+            spacing.append((hit["tfar"] / s.view.camera.fx)[plain])
             owner.append(np.full(plain.sum(), k))
             if bounce or not mirror.any():
                 break
-            plane = float(p[mirror, 1].mean())
-            d, eye = d[mirror] * [1, -1, 1], p[mirror] - [0, 1e-3, 0]
+            across = n[mirror].mean(0) / np.linalg.norm(n[mirror].mean(0))
+            offset = float((p[mirror] @ across).mean())
+            d = d[mirror] - 2 * (d[mirror] @ across)[:, None] * across
+            eye = p[mirror] + 1e-3 * across
     p = np.concatenate(points)
     views = np.concatenate(owner)
     # Every point is told to be seen by its photo and the next one.

@@ -19,7 +19,7 @@ Photos in, measured 3D out, on a plain CPU.
   plan      where to take photos from: object, facade, room, area by drone
   check     which photos are bad, what is missing, which to take next
   prepare   copies of photos, repaired, enlarged or cut out, with proof
-  mask      mask sky, people, moving things, mirrors, background in photos
+  mask      mask sky, people, moving things, mirrors, glass, background in photos
   build     photos or a video in, textured 3D model and report out
   depth     one photo in, depth map and 3D surface out
   render    a video or frames along a path of the camera

@@ -111,7 +111,6 @@ def test_messages(photos: Path, tmp_path: Path, capsys, monkeypatch: pytest.Monk
         return capsys.readouterr().err
 
     assert "unknown kind of mask 'ghosts'" in error(photos, "--auto", "sky,ghosts")
-    assert "panes of glass are not found by themselves" in error(photos, "--auto", "sky,glass")
     assert "no kind of mask was named" in error(photos, "--auto", ",")
     text = error(photos, "-o", tmp_path / "h", "--auto", "background")
     assert "masks of background need the weights 'isnet'" in text
@@ -124,7 +123,7 @@ def test_messages(photos: Path, tmp_path: Path, capsys, monkeypatch: pytest.Monk
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.jpg").write_bytes(b"rubbish")
     assert "error" in error(tmp_path / "bad", "-o", tmp_path / "h2", "--auto", "sky")
-    assert pipelines_mask.parse_kinds("mirror, sky") == ("sky", "mirror")
+    assert pipelines_mask.parse_kinds("glass, mirror, sky") == ("sky", "mirror", "glass")
     with pytest.raises(InputError):
         write_mask(tmp_path / "m", "../../out", np.ones((2, 2), bool))
 
@@ -143,9 +142,14 @@ def test_a_still_scene_has_nothing_to_mask(tiny_house: Path, tmp_path: Path, cap
     house = tmp_path / "house"
     shutil.copytree(tiny_house, house)
     report = (house / "export" / "report.json").read_bytes()
-    assert _run(house, "--auto", "moving,mirror", "--json") == 0
+    assert _run(house, "--auto", "moving,mirror,glass", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["hidden"] < 0.02 and told["notes"] == ["no mirror was found"]
+    assert told["hidden"] < 0.02 and told["notes"][0] == "no mirror was found"
+    assert told["notes"][1].startswith("no pane of glass was found: ") and set(told["kinds"]) == {
+        "moving",
+        "mirror",
+        "glass",
+    }
     assert (house / "export" / "report.json").read_bytes() == report
     assert len(list((house / "masks").glob("*.jpg.png"))) == 8
     assert _run(house, "--auto", "sky", "-o", tmp_path / "other") == 1

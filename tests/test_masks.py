@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 import mask_scenes
 from mask_scenes import Room, iou
 from rilievo import geometry
-from rilievo.stages import mask_mirror, mask_moving, mask_scene
+from rilievo.stages import mask_mirror, mask_moving, mask_scene, reflections, sheets
 from rilievo.types import Camera
 from scene_optics import FIGURE, GLASS, MIRROR, fresnel, true_masks
 from scenes import surface_radiance
@@ -88,30 +86,38 @@ def test_nothing_moves_where_photos_agree_and_a_shadow_is_no_thing() -> None:
     assert not mask_moving.find_moving(thing.astype(np.uint8), unknown).any()
 
 
-def test_the_mirror_is_found_and_nothing_else(room: Room) -> None:
+def _found(room: Room) -> mask_mirror.Reflections:
     far = mask_scene.far_away(lambda n: room.seen[int(n)], [str(k) for k in range(len(room.seen))])
-    found = mask_mirror.find_mirrors(room.cloud, room.centers, room.seen, far)
-    assert len(found) == 1
-    assert abs(found[0].normal @ [0, -1, 0]) > 0.999 and found[0].offset == pytest.approx(-1.99, abs=0.03)
+    return mask_mirror.find_reflectors(room.cloud, room.mesh, room.centers, room.seen, far)
+
+
+def _overlap(room: Room, found: mask_mirror.Reflector, kind: str) -> float:
     shared = total = 0
-    for k, seen in enumerate(room.seen):
-        mask = mask_mirror.mirror_mask(found[0], seen) & ~room.truth[k]["figure"]
-        shared += (mask & room.truth[k]["mirror"]).sum()
-        total += (mask | room.truth[k]["mirror"]).sum()
-    assert shared / total > 0.8
-    assert mask_mirror.find_mirrors(room.cloud, room.centers, room.seen, far)[0].extent.tobytes() == (
-        found[0].extent.tobytes()
-    )
+    for seen, truth in zip(room.seen, room.truth):
+        mask = mask_mirror.mirror_mask(found, seen) & ~truth["figure"]
+        shared += (mask & truth[kind]).sum()
+        total += (mask | truth[kind]).sum()
+    return shared / total
 
 
-def test_a_window_is_no_mirror(room: Room) -> None:
-    """The same hole in the wall, with something else behind it than the images of the room."""
-    points = room.cloud.points.copy()
-    behind = points[:, 1] > 2.1
-    assert behind.sum() > 500
-    points[behind] = (points[behind] - [-0.9, 2.0, 1.4]) * [1.0, 0.45, 1.0] + [-0.9, 2.0, 1.4]
-    far = mask_scene.far_away(lambda n: room.seen[int(n)], [str(k) for k in range(len(room.seen))])
-    assert mask_mirror.find_mirrors(replace(room.cloud, points=points), room.centers, room.seen, far) == []
+def test_a_mirror_and_a_pane_are_found() -> None:
+    room = mask_scenes.make_still("study", 10)
+    found = _found(room)
+    assert len(found.mirrors) == 1 and len(found.panes) == 1
+    mirror, pane = found.mirrors[0], found.panes[0]
+    assert mirror.sheet.normal @ [1, 0, 0] > 0.999 and mirror.sheet.offset == pytest.approx(-2.588, abs=0.03)
+    assert pane.sheet.normal @ [0, -1, 0] > 0.999 and pane.sheet.offset == pytest.approx(-1.83, abs=0.04)
+    assert _overlap(room, mirror, "mirror") > 0.8 and _overlap(room, pane, "glass") > 0.8
+    assert mirror.match > mirror.chance + 0.3 and pane.match > 2 * pane.chance and 0.5 < pane.share < 1.6
+    told = mask_mirror.describe(found, "m", ("mirror", "glass"))
+    assert told[0].startswith("a mirror of 0.") and told[1].startswith("a pane of glass of 1.")
+
+
+def test_an_open_doorway_is_neither() -> None:
+    found = _found(mask_scenes.make_still("passage", 8))
+    assert not found.mirrors and not found.panes
+    told = mask_mirror.describe(found, "m", ("mirror", "glass"))
+    assert told[0] == "no mirror was found" and told[1].startswith("no pane of glass was found: ")
 
 
 def test_masks_go_from_views_to_photos() -> None:
@@ -142,4 +148,24 @@ def test_rubbish_gives_no_mask() -> None:
         np.zeros(1, np.int64),
         np.zeros(0, np.int32),
     )
-    assert mask_mirror.find_mirrors(none, np.zeros((3, 3)), [], 1.0) == []
+    mesh = mask_scenes.Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+    nothing = mask_mirror.find_reflectors(none, mesh, np.zeros((3, 3)), [], 1.0)
+    assert not nothing.mirrors and not nothing.panes and not nothing.untold
+    assert "shows something behind a plane" in mask_mirror.describe(nothing, "m", ("glass",))[0]
+
+
+def test_what_a_sheet_reflects_is_what_stands_before_it() -> None:
+    """A wall before a sheet is seen in it at the place where the ray, sent back, meets it."""
+    sheet = sheets.sheet_of(
+        np.array([0.0, -1, 0]), -2.0, np.array([[-1.0, 2, 0], [1, 2, 2]]), 0.05, np.array([0.0, 0, -1])
+    )
+    wall = np.array([[-9.0, -3, -9], [9, -3, -9], [9, -3, 9], [-9, -3, 9]])
+    surface = sheets.Surface(wall, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+    eye = np.array([0.3, -1.0, 1.2])
+    points, there = sheets.reflected_places(sheet, eye, surface.before(sheet, 0.1))
+    assert there.all() and np.allclose(points[..., 1], -3, atol=1e-4)
+    at = sheet.centers()
+    back = (at - eye) * [1, -1, 1]
+    assert np.allclose(points, at + back * (5 / 3), atol=1e-3)
+    assert not sheets.reflected_places(sheet, eye, surface.before(sheet, 6.0))[1].any()
+    assert np.allclose(reflections.pane_share(np.array([1.0, 0.4])), fresnel(np.array([1.0, 0.4])))

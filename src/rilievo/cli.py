@@ -10,7 +10,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "plan": ("rilievo.commands.plan", "plan", "where to take photos from: object, facade, room, area by drone"),
     "check": ("rilievo.commands.check", "check", "which photos are bad, what is missing, which to take next"),
     "prepare": ("rilievo.commands.prepare", "prepare", "copies of photos, repaired, enlarged or cut out, with proof"),
-    "mask": ("rilievo.commands.mask", "mask", "mask sky, people, moving things, mirrors, background in photos"),
+    "mask": ("rilievo.commands.mask", "mask", "mask sky, people, moving things, mirrors, glass, background in photos"),
     "build": ("rilievo.commands.build", "build", "photos or a video in, textured 3D model and report out"),
     "depth": ("rilievo.commands.depth", "depth", "one photo in, depth map and 3D surface out"),
     "render": ("rilievo.commands.render", "render", "a video or frames along a path of the camera"),

@@ -1,4 +1,4 @@
-"""Masks of what lies: sky, people, moving things, mirrors, background; from photos alone or from a finished house.
+"""Masks of what lies: sky, people, moving things, mirrors, glass, background; from photos or from a finished house.
 
 Masks are written as COLMAP names them (`photo.jpg.png`, black: not used) to HOUSE/masks, and those of each kind alone
 to HOUSE/masks/by-kind/KIND.
@@ -29,8 +29,8 @@ from rilievo.project import Project, explain_os_errors
 from rilievo.stages import mask_mirror, mask_moving, mask_photo, mask_scene
 from rilievo.types import Mesh, PointCloud
 
-KINDS = ("sky", "people", "moving", "mirror", "background")
-NEED_GEOMETRY = ("moving", "mirror")
+KINDS = ("sky", "people", "moving", "mirror", "glass", "background")
+NEED_GEOMETRY = ("moving", "mirror", "glass")
 NEED_WEIGHTS = {"people": "nanodet", "background": "isnet"}
 _MOST_OTHERS = 12
 
@@ -52,12 +52,6 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if names == ["all"]:
         return tuple(k for k in KINDS if k != "background" and (k not in NEED_WEIGHTS or weights.available("nanodet")))
-    if "glass" in names:
-        raise InputError(
-            "panes of glass are not found by themselves",
-            "what is behind a pane is measured as if it were not there, and its weak reflections seldom are",
-            "leave glass out of --auto; where a pane reflects a lot, mirror finds it, or give masks with --masks",
-        )
     for name in names:
         if name not in KINDS:
             raise InputError(f"unknown kind of mask {name!r}", "", f"known are {', '.join(KINDS)}, or all")
@@ -216,17 +210,15 @@ def _geometric(chain: Chain, placed: Placed, settings: MaskSettings) -> dict[str
     far = mask_scene.far_away(load, names[:: max(1, len(names) // 24)])
     inputs = [made["mesh"], made["cloud"], made["cameras"]]
     out: dict[str, Any] = {}
-    chain.progress("mirrors", 0, 1)
-    some = [load(n) for n in names[:: max(1, len(names) // 24)]]
-    mirrors = mask_mirror.find_mirrors(cloud, scene.centers, some, far)
-    chain.progress("mirrors", 1, 1)
-    unit = "units" if scene.unit == "unknown" else scene.unit
-    told = [content_id(m.normal, m.offset, m.extent) for m in mirrors]
-    notes = [
-        f"a mirror of {m.step * m.extent.any(0).sum():.3g} x {m.step * m.extent.any(1).sum():.3g} {unit}: "
-        f"{m.num_agreeing} of {m.num_tested} places behind it are images of places before it"
-        for m in mirrors
-    ]
+    chain.progress("reflections", 0, 1)
+    some = [load(n) for n in names[:: max(1, len(names) // 40)]]
+    panes = "glass" in settings.kinds
+    config = mask_mirror.MirrorConfig(seed=settings.seed)
+    found = mask_mirror.find_reflectors(cloud, mesh, scene.centers, some, far, panes=panes, config=config)
+    chain.progress("reflections", 1, 1)
+    mirrors = found.mirrors
+    told = [content_id(m.sheet.normal, m.sheet.offset, m.extent) for m in mirrors]
+    notes = mask_mirror.describe(found, "units" if scene.unit == "unknown" else scene.unit, settings.kinds)
     others = _others(scene)
     moving = mask_moving.MovingConfig()
 
@@ -253,22 +245,21 @@ def _geometric(chain: Chain, placed: Placed, settings: MaskSettings) -> dict[str
             lambda n: _moving(load(n), [load(o) for o in others[n]], mirrors, far, moving, lambda m: photo_size(n, m)),
         )
         out["moving"] = moved
-    if "mirror" in settings.kinds:
-        config = mask_mirror.MirrorConfig(seed=settings.seed)
-        out["mirror"] = chain.each(
-            "mask mirror",
-            config,
-            names,
-            lambda n: [*inputs, placed.photo_ids[n], str(settings.size), moved.get(n, ""), *told],
-            lambda n: before(n, photo_size(n, _in_mirrors(load(n), mirrors))),
-        )
-        if not mirrors:
-            notes.append("no mirror was found")
+    for kind, things in (("mirror", mirrors), ("glass", found.panes)):
+        if kind in settings.kinds:
+            which = [content_id(m.sheet.normal, m.sheet.offset, m.extent) for m in things]
+            out[kind] = chain.each(
+                f"mask {kind}",
+                config,
+                names,
+                lambda n, w=which: [*inputs, placed.photo_ids[n], str(settings.size), moved.get(n, ""), *w],
+                lambda n, t=things: before(n, photo_size(n, _in_mirrors(load(n), t))),
+            )
     out["notes"] = notes
     return out
 
 
-def _in_mirrors(seen: mask_scene.Seen, mirrors: Sequence[mask_mirror.Mirror]) -> np.ndarray:
+def _in_mirrors(seen: mask_scene.Seen, mirrors: Sequence[mask_mirror.Reflector]) -> np.ndarray:
     out = np.zeros(seen.depth.shape, bool)
     for mirror in mirrors:
         out |= mask_mirror.mirror_mask(mirror, seen)
@@ -278,7 +269,7 @@ def _in_mirrors(seen: mask_scene.Seen, mirrors: Sequence[mask_mirror.Mirror]) ->
 def _moving(
     seen: mask_scene.Seen,
     others: Sequence[mask_scene.Seen],
-    mirrors: Sequence[mask_mirror.Mirror],
+    mirrors: Sequence[mask_mirror.Reflector],
     far: float,
     config: mask_moving.MovingConfig,
     photo_size: Callable[[np.ndarray], np.ndarray],

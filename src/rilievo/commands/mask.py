@@ -1,4 +1,4 @@
-"""`rilievo mask`: what lies in photos (sky, people, moving things, mirrors, background) is masked."""
+"""`rilievo mask`: what lies in photos (sky, people, moving things, mirrors, glass, background) is masked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def mask(
         output: the project folder to write to (default: the first input's name with -masked behind it; of a house:
             itself).
         auto: what to mask, with commas between: sky, people, moving (what stands elsewhere in most other photos),
-            mirror (and what is seen in it), background (all but the thing that a photo is of), or all (but background).
+            mirror (and what is seen in it), glass (panes that reflect, and what is seen through them), background (all
+            but the thing that a photo is of), or all (but background).
             people and background need weights (rilievo weights get nanodet, isnet).
         masks: masks that you have; what they hide stays hidden.
         grow: by how much what is masked grows, as a share of the photo's longer side.

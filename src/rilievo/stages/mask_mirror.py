@@ -1,91 +1,137 @@
-"""Mirrors: places behind a wall, seen through it, that are the images of places before it.
+"""Mirrors and panes of glass: parts of planes that show the images of what stands before them, instead of what
+lies behind them or besides it.
 
-Stereo sees what a mirror shows as if it lay behind the mirror's plane. So a mirror is a part of a plane through which
-the photos see points that, laid back by reflection at the plane, fall on surfaces that the photos see directly, and
-not into space that the photos see to be empty. A window or a door passes the first test and fails the second.
+Where photos see through an opening in a plane, or past a frame that stands before it, planes around are tried: for each
+the room is drawn as a mirror there would show it, and the photos are held against that (`reflections`). An open door or
+a window without a pane reflects nothing and is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from rilievo import geometry
-from rilievo.stages.mask_scene import Seen, look, places
-from rilievo.types import PointCloud
+from rilievo.stages.mask_scene import Seen, expected, places
+from rilievo.stages.reflection_extent import MirrorConfig, Reflector, Tried, mirror_at, pane_at, weigh
+from rilievo.stages.reflection_planes import Measured, Plane, fronts, openings, rims, walls
+from rilievo.stages.reflections import Photos
+from rilievo.stages.sheets import Sheet, Surface, sheet_of, to_light
+from rilievo.types import Camera, Mesh, PointCloud
 
-
-@dataclass(frozen=True)
-class MirrorConfig:
-    """Settings of `find_mirrors`."""
-
-    version: ClassVar[int] = 1
-
-    num_planes: int = 8
-    """planes of the scene that are looked behind, the largest first"""
-    min_points: int = 60
-    """fewest points behind a plane whose images fall on surfaces that are seen directly"""
-    min_agreement: float = 0.6
-    """smallest share of them among those whose images can be tested"""
-    seed: int = 0
-    """seed of the random planes"""
+_MOST_SETTLED = 6
+_USUAL = MirrorConfig()
 
 
 @dataclass(frozen=True, eq=False)
-class Mirror:
-    """A mirror: points x of its plane have normal @ x = offset (the normal points to the cameras), and it covers the
-    cells of `extent` (bool (h, w)): cell [r, c] is at origin + (c + 0.5) * step * right + (r + 0.5) * step * down.
-    num_agreeing, num_tested: points behind it whose images could be tested, and those that fell on surfaces."""
+class Reflections:
+    """What was found. untold: sizes (width, height) of openings that reflect nothing that any photo shows directly, or
+    too little of it: a window, a doorway, or a mirror of what no photo shows."""
 
-    normal: np.ndarray
-    offset: float
-    origin: np.ndarray
-    right: np.ndarray
-    down: np.ndarray
-    step: float
-    extent: np.ndarray
-    num_agreeing: int
-    num_tested: int
+    mirrors: tuple[Reflector, ...]
+    panes: tuple[Reflector, ...]
+    untold: tuple[tuple[float, float], ...]
+    num_openings: int
 
 
-def find_mirrors(
-    cloud: PointCloud, centers: np.ndarray, views: Sequence[Seen], far: float, *, config: MirrorConfig = MirrorConfig()
-) -> list[Mirror]:
-    """Mirrors of a scene. centers: of all cameras (n, 3).  views: what the photos see; all or some of them."""
-    keep = np.diff(cloud.view_offsets) >= 2
-    index = np.flatnonzero(keep)
-    index = index[:: max(1, len(index) // 500_000)]
-    if len(index) < 500:
-        return []
-    points = cloud.points[index].astype(np.float64) + cloud.origin
-    normals = cloud.normals[index].astype(np.float64)
-    spacing = cloud.spacing[index].astype(np.float64)
-    by_name = {name: i for i, name in enumerate(cloud.names)}
-    eyes = np.array([geometry.invert(v.view.cam_from_world)[:, 3] for v in views])
-    seers = _seers(cloud, index, [by_name.get(v.view.name, -1) for v in views])
-    found: list[Mirror] = []
-    for normal, offset in _planes(points, normals, spacing, centers, config):
-        mirror = _behind(points, spacing, normal, offset, eyes, seers, views, far, config)
-        if mirror is not None and all(not _same(mirror, m) for m in found):
-            found.append(mirror)
-    return found
+def find_reflectors(
+    cloud: PointCloud,
+    mesh: Mesh,
+    centers: np.ndarray,
+    views: Sequence[Seen],
+    far: float,
+    *,
+    panes: bool = True,
+    config: MirrorConfig = _USUAL,
+) -> Reflections:
+    """Mirrors and panes of a scene. centers: of all cameras (n, 3).  views: what the photos see; all or some of them.
+    panes: whether they are looked for."""
+    views = [smaller(v, config.size) for v in views]
+    measured = Measured.of(cloud, centers, views)
+    if measured is None:
+        return Reflections((), (), (), 0)
+    planes = walls(measured, most=config.num_planes, seed=config.seed)
+    level = _level(planes, views)
+    planes += fronts(measured, planes)
+    places_ = [
+        (wall, sheet, part)
+        for cells, enclosed in ((80, 0.55), (160, 0.75))
+        for wall in planes
+        for sheet, part in openings(measured, wall, level, cells=cells, enclosed=enclosed)
+    ]
+    if not places_:
+        return Reflections((), (), (), 0)
+    solid = mesh.faces if mesh.inferred is None else mesh.faces[~mesh.inferred]
+    surface = Surface(mesh.vertices + mesh.origin, solid)
+    photos = Photos.of(views, surface, far, _residuals(views, far) if panes else None)
+    tried: list[Tried] = []
+    for wall, sheet, part in places_:
+        _try(tried, photos.fewer(12), measured, planes, wall, sheet, part, level, config)
+    mirrors: list[Reflector] = []
+    hopeful = sorted(
+        (t for t in tried if config.may_be_mirror(t.mirror)), key=lambda t: t.mirror.chance - t.mirror.match
+    )
+    for t in hopeful[:_MOST_SETTLED]:
+        if (
+            all(not _meets(t.sheet, m) for m in mirrors)
+            and (found := mirror_at(photos, measured, t, config)) is not None
+        ):
+            mirrors.append(found)
+    found_panes: list[Reflector] = []
+    for t in sorted((t for t in tried if config.is_pane(t.pane)), key=lambda t: -t.pane.rank):
+        if any(_meets(t.sheet, m) for m in (*mirrors, *found_panes)):
+            continue
+        if (found := pane_at(photos, measured, t, config)) is not None:
+            found_panes.append(found)
+    untold = [t for t in tried if not any(_meets(t.sheet, m) for m in (*mirrors, *found_panes))]
+    return Reflections(tuple(mirrors), tuple(found_panes), _sizes(untold), len(_sizes(tried)))
 
 
-def mirror_mask(mirror: Mirror, seen: Seen) -> np.ndarray:
-    """bool (h, w): where a view shows the mirror and nothing before it."""
-    view = seen.view
+def describe(found: Reflections, unit: str, kinds: Sequence[str]) -> list[str]:
+    """Sentences on what was found, or why nothing was."""
+
+    def measure(size: tuple[float, float]) -> str:
+        return f"{size[0]:.3g} x {size[1]:.3g} {unit}"
+
+    out = [
+        f"{'a mirror' if r.kind == 'mirror' else 'a pane of glass'} of {measure(r.size)}: what photos show there "
+        f"agrees with what it should reflect (correlation {r.match:.2f}, by chance {r.chance:.2f})"
+        for r in (*found.mirrors, *found.panes)
+        if r.kind in kinds
+    ]
+    if "mirror" in kinds and not found.mirrors:
+        out.append("no mirror was found")
+    if "glass" in kinds and not found.panes:
+        why = (
+            "no opening was found that shows something behind a plane"
+            if not found.num_openings
+            else f"in {found.num_openings} openings nothing is reflected above the noise"
+        )
+        out.append(f"no pane of glass was found: {why}")
+    if found.untold:
+        count = len(found.untold)
+        out.append(
+            f"{count} opening{'s' * (count > 1)} (up to {measure(found.untold[0])}) "
+            f"{'are' if count > 1 else 'is'} not masked: nothing that photos show directly is reflected there, as in "
+            "a doorway or a niche, but also in a mirror of what no photo shows (photos the other way would tell)"
+        )
+    return out
+
+
+def mirror_mask(mirror: Reflector, seen: Seen) -> np.ndarray:
+    """bool (h, w): where a view shows the mirror (or pane) and nothing before it."""
+    view, sheet = seen.view, mirror.sheet
     h, w = seen.depth.shape
     ray = places(view, np.ones((h, w), np.float32), 1.0) - (eye := geometry.invert(view.cam_from_world)[:, 3])
-    along = ray @ mirror.normal
+    along = ray @ sheet.normal
     with np.errstate(all="ignore"):
-        depth = (mirror.offset - eye @ mirror.normal) / along
-        at = eye + depth[..., None] * ray - mirror.origin
-        column = np.floor(at @ mirror.right / mirror.step)
-        row = np.floor(at @ mirror.down / mirror.step)
+        depth = (sheet.offset - eye @ sheet.normal) / along
+        at = eye + depth[..., None] * ray - sheet.origin
+        column = np.floor(at @ sheet.right / sheet.step)
+        row = np.floor(at @ sheet.down / sheet.step)
     rows, columns = mirror.extent.shape
     inside = (depth > 0) & (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
     out = np.zeros((h, w), bool)
@@ -95,185 +141,101 @@ def mirror_mask(mirror: Mirror, seen: Seen) -> np.ndarray:
     return out & ~hidden
 
 
-def _seers(cloud: PointCloud, index: np.ndarray, views: list[int]) -> np.ndarray:
-    """bool (n, len(views)): which of the views measured which of the points."""
-    counts = np.diff(cloud.view_offsets)[index]
-    owner = np.repeat(np.arange(len(index)), counts)
-    start = np.repeat(cloud.view_offsets[:-1][index] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    which = cloud.view_index[start + np.arange(len(owner))]
-    number = np.full(len(cloud.names) + 1, -1)
-    for k, v in enumerate(views):
-        if v >= 0:
-            number[v] = k
-    out = np.zeros((len(index), len(views)), bool)
-    ok = number[which] >= 0
-    out[owner[ok], number[which[ok]]] = True
+def smaller(seen: Seen, size: int) -> Seen:
+    """The view at a longer side of at most `size` px."""
+    c = seen.view.camera
+    s = size / max(c.width, c.height)
+    if s >= 1:
+        return seen
+    w, h = max(1, round(c.width * s)), max(1, round(c.height * s))
+    sx, sy = w / c.width, h / c.height
+    camera = Camera("PINHOLE", w, h, np.array([c.fx * sx, c.fy * sy, c.cx * sx, c.cy * sy]))
+    pixels = cv2.resize(seen.view.pixels, (w, h), interpolation=cv2.INTER_AREA)
+    rows, columns = (((np.arange(n) + 0.5) / f).astype(np.int64) for n, f in ((h, sy), (w, sx)))
+    mask = None if seen.view.mask is None else np.ascontiguousarray(seen.view.mask[rows][:, columns])
+    depth = np.ascontiguousarray(seen.depth[rows][:, columns])
+    return Seen(replace(seen.view, pixels=pixels, camera=camera, mask=mask, alpha=None), depth)
+
+
+def _level(planes: Sequence[Plane], views: Sequence[Seen]) -> np.ndarray:
+    """Down: the plane that most resembles a floor says it, or else the cameras do."""
+    down = np.mean([v.view.cam_from_world[1, :3] for v in views], axis=0)
+    down /= max(np.linalg.norm(down), 1e-9)
+    floors = [n for n, _ in planes if -(n @ down) > 0.85]
+    return -floors[0] if floors else down
+
+
+def _residuals(views: Sequence[Seen], far: float) -> list[np.ndarray]:
+    """Light of each view less what the others show at that place: float32 (h, w, 1), NaN unknown."""
+    eyes = np.array([geometry.invert(v.view.cam_from_world)[:, 3] for v in views])
+    out = []
+    for i, seen in enumerate(views):
+        near = np.argsort(np.linalg.norm(eyes - eyes[i], axis=1), kind="stable")[1:15]
+        some = near[np.unique(np.linspace(0, len(near) - 1, 8).astype(int))]
+        color = expected(seen, [views[k] for k in some], far).color
+        there = np.where(np.isfinite(color), to_light(np.nan_to_num(color)), np.float32(np.nan))
+        out.append((to_light(seen.view.pixels).mean(-1) - there.mean(-1))[..., None].astype(np.float32))
     return out
 
 
-def _planes(
-    points: np.ndarray, normals: np.ndarray, spacing: np.ndarray, centers: np.ndarray, config: MirrorConfig
-) -> list[tuple[np.ndarray, float]]:
-    """(normal, offset) of the largest planes that have all cameras on one side, the normal pointing to them."""
-    rng = np.random.default_rng(config.seed)
-    left = np.arange(len(points))
-    out: list[tuple[np.ndarray, float]] = []
-    least = max(300, len(points) // 200)
-    for _ in range(3 * config.num_planes):
-        if len(left) < least or len(out) == config.num_planes:
-            break
-        sample = rng.choice(left, min(len(left), 12_000), replace=False)
-        p, n, tolerance = points[sample], normals[sample], 3 * spacing[sample]
-        best, choice = 0, None
-        for i in rng.integers(0, len(sample), 150):
-            near = (np.abs((p - p[i]) @ n[i]) < tolerance) & (n @ n[i] > 0.95)
-            if (count := int(near.sum())) > best:
-                best, choice = count, (n[i], n[i] @ p[i])
-        if choice is None:
-            break
-        normal, offset = choice
-        for _ in range(3):
-            near = (np.abs(points[left] @ normal - offset) < 3 * spacing[left]) & (normals[left] @ normal > 0.9)
-            if near.sum() < least:
-                break
-            middle = points[left[near]].mean(0)
-            normal = np.linalg.svd(points[left[near]] - middle, full_matrices=False)[2][2]
-            normal = normal * np.sign(normal @ (centers.mean(0) - middle))
-            offset = float(normal @ middle)
-        near = np.abs(points[left] @ normal - offset) < 4 * spacing[left]
-        if near.sum() < least:
-            break
-        side = centers @ normal - offset
-        if (side > 0).all():
-            out.append((normal, float(offset)))
-        left = left[~near]
-    return out
+# --- planes that are tried --------------------------------------------------------------------------------------------
 
 
-def _behind(
-    points: np.ndarray,
-    spacing: np.ndarray,
-    normal: np.ndarray,
-    offset: float,
-    eyes: np.ndarray,
-    seers: np.ndarray,
-    views: Sequence[Seen],
-    far: float,
+def _try(
+    tried: list[Tried],
+    photos: Photos,
+    measured: Measured,
+    planes: Sequence[Plane],
+    wall: Plane,
+    sheet: Sheet,
+    part: np.ndarray,
+    level: np.ndarray,
     config: MirrorConfig,
-) -> Mirror | None:
-    """The mirror in a plane, if there is one; a mirror may hang a little before its wall or lie in it."""
-    height = points @ normal - offset
-    reach = float(np.median(eyes @ normal - offset))
-    behind = np.flatnonzero(height < -np.maximum(8 * spacing, 0.02 * reach))
-    if len(behind) < config.min_points:
-        return None
-    tested = behind[:: max(1, len(behind) // 6000)]
-    shifts = np.linspace(-0.03, 0.03, 25) * reach
-    counts = [_reflected_agreement(points[tested], normal, offset + d, views, far, 0.006)[0] for d in shifts]
-    # Images of floor and side walls slide along these when the plane is shifted, and tell nothing: of the shifts that
-    # are as good as the best, the smallest.
-    good = np.flatnonzero(np.array(counts) >= 0.93 * max(counts))
-    best = offset + float(shifts[good[np.argmin(np.abs(shifts[good]))]])
-    agree, usable = _reflected_agreement(points[tested], normal, best, views, far, 0.015)
-    if agree < config.min_points or agree < config.min_agreement * usable:
-        return None
-    return _extent(points, spacing, normal, best, eyes, seers, agree, usable)
+) -> None:
+    """Adds the best planes near a wall and near the rims of an opening in it."""
+    cells = sheet.centers()[part]
+    middle, reach = cells.mean(0), measured.reach
+    near = [p for p in planes if p[0] @ wall[0] > 0.97 and abs(p[0] @ middle - p[1]) < 0.06 * reach]
+    for normal, offset in (*near, *rims(measured, sheet, part, seed=config.seed)):
+        at = cells - (cells @ normal - offset)[:, None] * normal
+        at = middle + 1.25 * (at - middle)
+        if any(t.sheet.normal @ normal > 0.9995 and abs(t.sheet.offset - offset) < 0.02 * reach and _covers(t.sheet, at)
+               for t in tried):  # fmt: skip
+            continue
+
+        def sheet_at(k: int, normal=normal, offset=offset, at=at) -> Sheet:
+            return sheet_of(normal, offset + k * 0.006 * reach, at, reach / 100, level, most=110)
+
+        first = [weigh(photos, measured, sheet_at(k)) for k in (-2, 0, 2)]
+        around = {k for t, k in zip(first, (-2, 0, 2)) if t.mirror.match > 0.12 or t.pane.match > 0.1}
+        more = sorted({k + d for k in around for d in (-1, 1)})
+        found = [*first, *(weigh(photos, measured, sheet_at(k)) for k in more)]
+        as_mirror = max(found, key=lambda t: t.mirror.match if t.mirror.count > 100 else 0.0)
+        as_pane = max(found, key=lambda t: t.pane.rank)
+        tried += [as_mirror] if as_mirror is as_pane else [as_mirror, as_pane]
 
 
-def _reflected_agreement(
-    points: np.ndarray, normal: np.ndarray, offset: float, views: Sequence[Seen], far: float, margin: float
-) -> tuple[int, int]:
-    """(images of points that fall on a surface which some view sees, images that can be tested): in one of the views
-    they lie on its surface, or in the empty space before it."""
-    image = points - 2 * (points @ normal - offset)[:, None] * normal
-    on, through = np.zeros(len(points), bool), np.zeros(len(points), bool)
-    for seen in views:
-        _, a, b = look(image, seen, far, margin=margin)
-        on |= a
-        through |= b
-    return int(on.sum()), int((on | through).sum())
+def _covers(sheet: Sheet, points: np.ndarray) -> bool:
+    c = sheet.cells(points)
+    return bool(((c > -2) & (c < np.array(sheet.shape[::-1]) + 2)).all(1).mean() > 0.9)
 
 
-def _extent(
-    points: np.ndarray,
-    spacing: np.ndarray,
-    normal: np.ndarray,
-    offset: float,
-    eyes: np.ndarray,
-    seers: np.ndarray,
-    agree: int,
-    tested: int,
-) -> Mirror | None:
-    """The cells of the plane through which points behind it are seen, less those where points lie on it."""
-    height = points @ normal - offset
-    tolerance = np.maximum(8 * spacing, 0.02 * float(np.median(eyes @ normal - offset)))
-    crossing = []
-    for k, eye in enumerate(eyes):
-        p = points[seers[:, k] & (height < -tolerance)]
-        t = (eye @ normal - offset) / ((eye - p) @ normal)
-        crossing.append(eye + t[:, None] * (p - eye))
-    through = np.concatenate(crossing)
-    on = points[np.abs(height) < 0.5 * tolerance]
-    if len(through) < 50:
-        return None
-    axis = np.eye(3)[np.argmin(np.abs(normal))]
-    right = np.cross(axis, normal)
-    right /= np.linalg.norm(right)
-    down = np.cross(normal, right)
-    u = np.stack([through @ right, through @ down], -1)
-    low, high = np.quantile(u, 0.002, axis=0), np.quantile(u, 0.998, axis=0)
-    margin = 0.1 * (high - low)
-    low, high = low - margin, high + margin
-    step = float((high - low).max() / 160)
-    size = np.maximum(np.ceil((high - low) / step).astype(int), 3)
-
-    def votes(x: np.ndarray) -> np.ndarray:
-        c = np.floor((np.stack([x @ right, x @ down], -1) - low) / step).astype(int)
-        c = c[(c >= 0).all(1) & (c < size).all(1)]
-        return cv2.GaussianBlur(
-            np.bincount(c[:, 1] * size[0] + c[:, 0], minlength=size.prod()).reshape(size[::-1]).astype(np.float32),
-            (0, 0),
-            0.8,
-        )
-
-    seen_through, seen_on = votes(through), votes(on)
-    # A point on the plane has one vote, one behind it as many as photos see it.
-    share = seers[np.abs(height) < 0.5 * tolerance].sum(1).mean() if len(on) else 1.0
-    level = 0.05 * float(np.median(seen_through[seen_through > 0])) if (seen_through > 0).any() else 0.0
-    mirror = (seen_through > level) & (seen_through > 0.5 * share * seen_on)
-    extent = _filled(mirror, (seen_on > 0.3) & (share * seen_on > seen_through))
-    if extent is None:
-        return None
-    origin = normal * offset + right * low[0] + down * low[1]
-    return Mirror(normal, offset, origin, right, down, step, extent, agree, tested)
+def _meets(sheet: Sheet, other: Reflector) -> bool:
+    """Whether a sheet lies where something was found."""
+    at = other.sheet.centers()[other.extent]
+    if abs(sheet.normal @ other.sheet.normal) < 0.9 or np.abs(at @ sheet.normal - sheet.offset).min() > 20 * sheet.step:
+        return False
+    cells = sheet.cells(at)
+    inside = ((cells > 0) & (cells < np.array(sheet.shape[::-1]))).all(1)
+    return bool(inside.mean() > 0.3)
 
 
-def _filled(mirror: np.ndarray, wall: np.ndarray) -> np.ndarray | None:
-    """The largest part, grown up to where points lie on the plane, and then the rectangle or the convex shape around it
-    where nearly all of that is no wall: a mirror shows little near its rim, where views of it differ most."""
-    closed = cv2.morphologyEx(mirror.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    count, label, stats, _ = cv2.connectedComponentsWithStats(closed)
-    if count < 2:
-        return None
-    part = (label == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
-    size = int(np.sqrt(part.sum()))
-    for _ in range(max(2, size // 8)):
-        part = cv2.dilate(part, np.ones((3, 3), np.uint8)) * ~wall
-    part = cv2.morphologyEx(part, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    if not part.any():
-        return None
-    outline, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = cv2.convexHull(np.concatenate(outline))
-    shapes = [np.rint(cv2.boxPoints(cv2.minAreaRect(hull))).astype(np.int32), hull.astype(np.int32)]
-    for shape in shapes:
-        whole = cv2.fillConvexPoly(np.zeros_like(part), shape.reshape(-1, 1, 2), 1) > 0
-        if (wall & whole).sum() < 0.08 * whole.sum() and part.sum() > 0.6 * whole.sum():
-            return whole
-    return part > 0
-
-
-def _same(a: Mirror, b: Mirror) -> bool:
-    middle = [m.origin + m.step * (m.extent.shape[1] * m.right + m.extent.shape[0] * m.down) / 2 for m in (a, b)]
-    size = a.step * max(a.extent.shape)
-    return bool(a.normal @ b.normal > 0.97 and np.linalg.norm(middle[0] - middle[1]) < 0.5 * size)
+def _sizes(tried: Sequence[Tried]) -> tuple[tuple[float, float], ...]:
+    """Width and height of the openings that were looked at, each once."""
+    kept: list[Sheet] = []
+    for t in tried:
+        middle = t.sheet.centers().mean((0, 1))
+        if not any(np.linalg.norm(middle - s.centers().mean((0, 1))) < 0.5 * s.step * max(s.shape) for s in kept):
+            kept.append(t.sheet)
+    sizes = [(s.step * s.shape[1] / 1.25, s.step * s.shape[0] / 1.25) for s in kept]
+    return tuple(sorted(sizes, key=lambda s: -s[0] * s[1]))
