@@ -218,7 +218,7 @@ def capture(case: str, folder: Path, *, seed: int = 0, num: int = 20, moving: bo
     paths = []
     for k, place in enumerate(places):
         scene: OpticScene = still.with_parts(mover(k, len(places), place), FIGURE) if moving else still
-        photo = render(scene, CAMERA, place, samples=1, edge_samples=2, seed=1000 * seed + k)
+        photo = render(scene, CAMERA, place, samples=1, seed=1000 * seed + k)
         path = folder / "photos" / f"IMG_{k:04}.jpg"
         write_photo(path, photo.pixels, exif=exif_bytes(CAMERA, number=k), quality=92)
         to = folder / "truth" / "masks" / "figure" / f"{path.name}.png"

@@ -33,6 +33,8 @@ from rilievo.types import Mesh, PointCloud
 KINDS = ("sky", "people", "moving", "mirror", "background")
 NEED_GEOMETRY = ("moving", "mirror")
 NEED_WEIGHTS = {"people": "nanodet", "background": "isnet"}
+MATCHED = ("mirror",)
+"""Kinds that stand still in all photos: cameras are found with them, too, and better."""
 _MOST_OTHERS = 12
 
 
@@ -382,9 +384,12 @@ def _write(
                 rows.append(row)
                 continue
             usable = ~_grown(hidden, settings.grow)
+            blind = [m for k, m in parts.items() if k not in MATCHED]
+            matched = ~_grown(np.any(blind, axis=0), settings.grow) if blind else np.ones(hidden.shape, bool)
             if given is not None:
-                usable = usable & given if parts else given
-            write_mask(folder, name, usable)
+                also = files.load_mask(source, matching=True)
+                usable, matched = (usable & given, matched & also) if parts else (given, also)
+            write_mask(folder, name, usable, matched)
             row["hidden"] = round(1 - float(usable.mean()), 5)
             rows.append(row)
             if len(looks) < 60:
