@@ -1,12 +1,12 @@
 """Places where something moves while they are photographed, with exact masks: what `rilievo mask` is judged on.
 
-    capture("street", folder)        # folder/photos/*.jpg, folder/truth/{cameras.json, mesh.ply, masks/figure/*.png}
+capture("street", folder)        # folder/photos/*.jpg, folder/truth/{cameras.json, mesh.ply, masks/figure/*.png}
 
-    hall        a textured room, two people who cross it at different speeds
-    companion   the same room; somebody close by keeps in step with the camera and is a third of each photo
-    studio      a corner with white walls (scene_indoors.white_room), one person
-    street      a house front under the sky, three passers-by
-    cart        an arcade; a printed cart as large as a small car passes before it, there and back
+hall        a textured room, two people who cross it at different speeds
+companion   the same room; somebody close by keeps in step with the camera and is a third of each photo
+studio      a corner with white walls (scene_indoors.white_room), one person
+street      a house front under the sky, three passers-by
+cart        an arcade; a printed cart as large as a small car passes before it, there and back
 """
 
 from __future__ import annotations
@@ -94,12 +94,11 @@ def _line(a: tuple[float, ...], b: tuple[float, ...], aim: float) -> Callable[[n
 
 def _rings(*tiers: tuple[int, float, float, float, float]) -> Callable[[np.ndarray, int], np.ndarray]:
     def cameras(target: np.ndarray, seed: int) -> np.ndarray:
-        return np.concatenate(
-            [
-                ring_cameras(n, radius=r, height=z, target=target, start_deg=a, spread_deg=s, jitter=0.015, seed=7 * seed + k)
-                for k, (n, r, z, a, s) in enumerate(tiers)
-            ]
-        )  # fmt: skip
+        rings = []
+        for k, (n, r, z, a, s) in enumerate(tiers):
+            ring = {"radius": r, "height": z, "start_deg": a, "spread_deg": s, "jitter": 0.015, "seed": 7 * seed + k}
+            rings.append(ring_cameras(n, target=target, **ring))
+        return np.concatenate(rings)
 
     return cameras
 
@@ -180,7 +179,9 @@ def _passers_by(seed: int) -> Mover:
 
     def mover(k: int, num: int, _: np.ndarray) -> list[Part]:
         out: list[Part] = []
-        for i, (y, speed, ahead, tall) in enumerate(((-1.1, 0.085, 1, 1.0), (-2.0, 0.12, -1, 1.05), (-2.9, 0.06, 1, 0.9))):
+        for i, (y, speed, ahead, tall) in enumerate(
+            ((-1.1, 0.085, 1, 1.0), (-2.0, 0.12, -1, 1.05), (-2.9, 0.06, 1, 0.9))
+        ):
             t = (0.31 * i + speed * k + 0.07 * seed) % 1
             x = -0.5 + 9.0 * (t if ahead > 0 else 1 - t)
             out += person((x, y), 0.0 if ahead > 0 else 180.0, 0.31 * k + 0.3 * i, seed + i, looks[i], tall)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from rilievo.networks import Network, open_network
 from rilievo.placed import Placed, all_sources, load_placed
 from rilievo.plan import TEXTURE_PRESETS, BuildSettings, Run
 from rilievo.project import Project, explain_os_errors
-from rilievo.stages import mask_mirror, mask_moving, mask_photo, mask_scene
+from rilievo.stages import mask_mirror, mask_moving, mask_photo, mask_scene, mask_walls
 from rilievo.types import Mesh, PointCloud
 
 KINDS = ("sky", "people", "moving", "mirror", "background")
@@ -36,6 +37,8 @@ NEED_WEIGHTS = {"people": "nanodet", "background": "isnet"}
 MATCHED = ("mirror",)
 """Kinds that stand still in all photos: cameras are found with them, too, and better."""
 _MOST_OTHERS = 12
+_LARGE = 0.06
+"""Share of the photos from which on what moves is taken out before cameras and surface are found again."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def _masks_of(
     left_out: dict[str, str] = {}
     geometric = [k for k in settings.kinds if k in NEED_GEOMETRY]
     mesh, cloud = "", ""
+    found = None
     single = {k: _single(chain, k, sources, networks) for k in settings.kinds if k not in NEED_GEOMETRY}
     if geometric and gathered is not None:
         found, again = gathered
@@ -153,10 +157,23 @@ def _masks_of(
         made = chain.project.read()["names"]
         mesh, cloud = made["mesh"], made["cloud"]
     scene = {} if placed is None or not geometric else _geometric(chain, placed, mesh, cloud, settings)
+    if gathered is not None and found is not None and _share(chain, scene.get("moving", {})) > _LARGE:
+        # What moves led the draft astray: once more without it.
+        first = chain.project.root / "masks" / "first"
+        _write(chain, sources, {**single, **scene}, {}, settings, None, first)
+        with suppress(AlignmentError):
+            better, mesh, cloud = _placed_draft(chain, gathered[1](first), settings)
+            seen = {n: found.source(n) for n in better.scene.names}
+            scene = _geometric(chain, replace(better, sources=seen), mesh, cloud, settings)
     folder = chain.project.root / "masks"
     report = _write(chain, sources, {**single, **scene}, left_out, settings, scene.get("notes"), folder)
     chain.project.update(masks={k: v for k, v in report.items() if k not in ("list", "folder")})
     return report
+
+
+def _share(chain: Chain, masks: Stored) -> float:
+    """Mean share of the photos' pixels that masks hide."""
+    return float(np.mean([np.asarray(chain.project.get(i)).mean() for i in masks.values()])) if masks else 0.0
 
 
 def _networks(kinds: Sequence[str], num_threads: int) -> dict[str, Network]:
@@ -273,7 +290,9 @@ def _geometric(chain: Chain, placed: Placed, mesh_id: str, cloud_id: str, settin
         f"{m.num_agreeing} of {m.num_tested} places behind it are images of places before it"
         for m in mirrors
     ]
-    others = _others(scene)
+    others = mask_scene.other_photos(scene, _MOST_OTHERS)
+    walls = mask_walls.find_walls(cloud, scene.centers) if "moving" in settings.kinds else []
+    load_walled = Cache(lambda n: _walled(load(n), walls, mirrors), kept)
     moving = mask_moving.MovingConfig()
 
     def photo_size(name: str, mask: np.ndarray) -> np.ndarray:
@@ -294,9 +313,18 @@ def _geometric(chain: Chain, placed: Placed, mesh_id: str, cloud_id: str, settin
                 placed.photo_ids[n],
                 *(placed.photo_ids[o] for o in others[n]),
                 str(settings.size),
+                str(mask_walls.WallsConfig.version),
                 *told,
             ],
-            lambda n: _moving(load(n), [load(o) for o in others[n]], mirrors, far, moving, lambda m: photo_size(n, m)),
+            lambda n: _moving(
+                load(n),
+                load_walled(n),
+                [load_walled(o) for o in others[n]],
+                mirrors,
+                far,
+                moving,
+                lambda m: photo_size(n, m),
+            ),
         )
         out["moving"] = moved
     if "mirror" in settings.kinds:
@@ -321,38 +349,29 @@ def _in_mirrors(seen: mask_scene.Seen, mirrors: Sequence[mask_mirror.Mirror]) ->
     return out
 
 
+def _walled(
+    seen: mask_scene.Seen, walls: Sequence[mask_walls.Wall], mirrors: Sequence[mask_mirror.Mirror]
+) -> mask_scene.Seen:
+    """With walls where nothing was measured, but for mirrors, which show something else."""
+    depth = mask_walls.draw_walls(seen.depth, seen.view, walls)
+    return mask_scene.Seen(seen.view, np.where(_in_mirrors(seen, mirrors), seen.depth, depth))
+
+
 def _moving(
     seen: mask_scene.Seen,
+    walled: mask_scene.Seen,
     others: Sequence[mask_scene.Seen],
     mirrors: Sequence[mask_mirror.Mirror],
     far: float,
     config: mask_moving.MovingConfig,
     photo_size: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    there = mask_scene.expected(seen, others, far)
+    guessed = np.isfinite(walled.depth) & ~np.isfinite(seen.depth)
+    there = mask_scene.expected(walled, others, far, guessed=guessed)
     found = mask_moving.find_moving(seen.view.pixels, there, config=config)
     if seen.view.mask is not None:
         found &= seen.view.mask
     return photo_size(mask_moving.before_mirrors(found, _in_mirrors(seen, mirrors)))
-
-
-def _others(scene: Any) -> dict[str, list[str]]:
-    """For each photo others that share something with it, near and far ones: somebody may stand still for a while."""
-    n = len(scene.names)
-    seen = np.zeros((n, max(len(scene.points), 1)), bool)
-    seen[scene.obs_photo, scene.obs_point] = True
-    shared = (seen.astype(np.float32) @ seen.T.astype(np.float32)).astype(int)
-    centers = scene.centers
-    out = {}
-    for i, name in enumerate(scene.names):
-        away = np.linalg.norm(centers - centers[i], axis=1)
-        able = [j for j in np.lexsort((np.arange(n), away)) if j != i and shared[i, j] >= 15]
-        if len(able) < 6:
-            able = [j for j in np.lexsort((np.arange(n), away)) if j != i]
-        able = able[:40]
-        pick = np.unique(np.linspace(0, len(able) - 1, min(len(able), _MOST_OTHERS)).astype(int)) if able else []
-        out[name] = [scene.names[able[k]] for k in pick]
-    return out
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

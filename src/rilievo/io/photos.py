@@ -439,7 +439,8 @@ def load_mask(source: Source, *, max_size: int | None = None, matching: bool = F
     """bool (h, w), True where the photo may be used; None where there is no mask. Same size as `load_pixels`.
 
     matching: where it may be used to find cameras; that is also where a mask file is dark grey (a quarter to a half of
-    white), as are things that stand still but have no surface there, such as the image in a mirror. A mask file wins over the photo's own transparency. Raises InputError when the mask's size is not the photo's.
+    white), as are things that stand still but have no surface there, such as the image in a mirror.
+    A mask file wins over the photo's own transparency. Raises InputError when the mask's size is not the photo's.
     """
     if source.mask is None:
         if source.pts is not None:

@@ -8,7 +8,7 @@ SIGGRAPH 2004).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import cv2
@@ -21,7 +21,7 @@ from rilievo.stages.mask_scene import Expected
 class MovingConfig:
     """Settings of `find_moving`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     min_difference: float = 16.0
     """distance of colours (of 255 a channel) from which on a pixel disagrees"""
@@ -67,6 +67,7 @@ def disagreement(pixels: np.ndarray, there: Expected, config: MovingConfig) -> t
     is known; and whether it is known, which it is not where the other photos disagree among themselves too."""
     own = pixels.astype(np.float32)
     known = there.count >= 3
+    there = replace(there, color=_as_bright(own, there.color, known))
     size = 2 * max(1, round(config.slack * max(pixels.shape[:2]))) + 1
     box = np.ones((size, size), np.uint8)
     low = cv2.erode(np.where(known[..., None], there.color, np.float32(255)), box)
@@ -77,6 +78,31 @@ def disagreement(pixels: np.ndarray, there: Expected, config: MovingConfig) -> t
     off = np.maximum(off, _blurred_difference(own, there, known, config))
     decided = known & ((near < config.min_difference) | (off > config.min_difference))
     return np.where(_shaded(own, there.color, known, config), np.float32(0), off), decided
+
+
+def _as_bright(own: np.ndarray, color: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The expected colours as bright as the photo is in its middle and towards its corners (vignetting): by a smooth
+    factor that most pixels agree on."""
+    h, w = known.shape
+    at = np.flatnonzero(known.ravel())
+    at = at[:: max(1, len(at) // 20_000)]
+    if len(at) < 500:
+        return color
+
+    def terms(index: np.ndarray) -> np.ndarray:
+        y, x = np.divmod(index, w)
+        x, y = (x - w / 2) / max(h, w), (y - h / 2) / max(h, w)
+        return np.stack([np.ones(len(x)), x, y, x * x + y * y], -1)
+
+    ratio = np.log((own.reshape(-1, 3)[at].mean(-1) + 4) / (color.reshape(-1, 3)[at].mean(-1) + 4)).astype(np.float64)
+    X, fit = terms(at), np.array([float(np.median(ratio)), 0.0, 0.0, 0.0])
+    for limit in (0.3, 0.15, 0.1, 0.1):
+        near = np.abs(ratio - X @ fit) < limit
+        if near.sum() < 300:
+            return color
+        fit = np.linalg.solve(X[near].T @ X[near] + 1e-3 * np.eye(4), X[near].T @ ratio[near])
+    factor = np.exp(np.clip(terms(np.arange(h * w)) @ fit, -0.7, 0.7)).reshape(h, w, 1)
+    return ((color + 4) * factor - 4).astype(np.float32)
 
 
 def _blurred_difference(own: np.ndarray, there: Expected, known: np.ndarray, config: MovingConfig) -> np.ndarray:
@@ -166,14 +192,21 @@ def _outline(
     found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     # What no other photo shows is taken only for its colour.
     found &= known | joined | (cv2.blur(like, (9, 9)) > 0.5)
-    beyond = found & ~known & ~joined
-    if beyond.sum() > 2 * joined.sum():  # a wall of that colour rather than a thing that goes on
-        found &= ~beyond
+    found &= ~_too_much(found, found & ~known & ~joined, joined)
     # Small gaps where by chance it has the colour of what is behind it, or where that is not known.
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, _disc(max(2, round(0.015 * max(h, w))))) > 0
     found |= closed & ~(known & (cv2.blur(strong, (5, 5)) < 1))
     found = _large(_touching(found, seed), config.min_area * h * w)
     return ~_large(~found, 2 * config.min_area * h * w)
+
+
+def _too_much(found: np.ndarray, beyond: np.ndarray, joined: np.ndarray) -> np.ndarray:
+    """bool (h, w): of `beyond`, what belongs to a connected part that would be more than thrice what was seen to move:
+    a wall of that colour rather than a thing that goes on."""
+    count, label = cv2.connectedComponents(found.astype(np.uint8), connectivity=8)
+    label = np.asarray(label, np.int64)
+    more, moved = (np.bincount(label[part], minlength=count) for part in (beyond, found & joined))
+    return beyond & (more > 2 * moved)[label]
 
 
 def _likeness(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
