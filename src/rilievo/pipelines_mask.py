@@ -164,7 +164,7 @@ def _masks_of(
         with suppress(AlignmentError):
             better, mesh, cloud = _placed_draft(chain, gathered[1](first), settings)
             seen = {n: found.source(n) for n in better.scene.names}
-            scene = _geometric(chain, replace(better, sources=seen), mesh, cloud, settings)
+            scene = _geometric(chain, replace(better, sources=seen), mesh, cloud, settings, better)
     folder = chain.project.root / "masks"
     report = _write(chain, sources, {**single, **scene}, left_out, settings, scene.get("notes"), folder)
     chain.project.update(masks={k: v for k, v in report.items() if k not in ("list", "folder")})
@@ -263,8 +263,11 @@ def _placed_draft(chain: Chain, found: Gathered, settings: MaskSettings) -> tupl
     return Placed(scene, ids, None, chain.project, cloud, sources), surface, cloud
 
 
-def _geometric(chain: Chain, placed: Placed, mesh_id: str, cloud_id: str, settings: MaskSettings) -> dict[str, Any]:
-    """kind -> masks, and "notes": sentences on what was found."""
+def _geometric(
+    chain: Chain, placed: Placed, mesh_id: str, cloud_id: str, settings: MaskSettings, voters: Placed | None = None
+) -> dict[str, Any]:
+    """kind -> masks, and "notes": sentences on what was found. voters: the same with masks of what is known to have
+    moved, which then says nothing of what stands there."""
     project, scene = chain.project, placed.scene
     names = list(scene.names)
     mesh: Mesh = project.get(mesh_id)
@@ -274,6 +277,10 @@ def _geometric(chain: Chain, placed: Placed, mesh_id: str, cloud_id: str, settin
     def see(name: str) -> mask_scene.Seen:
         view = placed.load_view(name, settings.size)
         return mask_scene.Seen(view, mask_scene.surface_depth(mesh, view, cloud))
+
+    def see_voter(name: str) -> mask_scene.Seen:
+        own = load(name)
+        return own if voters is None else mask_scene.Seen(voters.load_view(name, settings.size), own.depth)
 
     load = Cache(see, kept)
     far = mask_scene.far_away(load, names[:: max(1, len(names) // 24)])
@@ -292,7 +299,7 @@ def _geometric(chain: Chain, placed: Placed, mesh_id: str, cloud_id: str, settin
     ]
     others = mask_scene.other_photos(scene, _MOST_OTHERS)
     walls = mask_walls.find_walls(cloud, scene.centers) if "moving" in settings.kinds else []
-    load_walled = Cache(lambda n: _walled(load(n), walls, mirrors), kept)
+    load_walled = Cache(lambda n: _walled(see_voter(n), walls, mirrors), kept)
     moving = mask_moving.MovingConfig()
 
     def photo_size(name: str, mask: np.ndarray) -> np.ndarray:
