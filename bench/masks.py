@@ -3,10 +3,13 @@
     room      a furnished room with a mirror and a glazed cabinet; somebody walks through while it is photographed
     bare      a room with next to nothing to match; somebody keeps in step with the camera (weights nanodet and isnet)
     reflections   rooms with mirrors, panes, doorways or none of these: `mirror` and `glass` alone
+    hall, companion, studio, street, cart
+              places where people or a cart move (tests/scene_moving.py); masks `moving` only. Not tuned on, but studio
     objects   single generated things before busy backgrounds: the learned background segmenter (weights isnet)
 
-Printed for rooms: intersection over union of the masks `moving` (with `people`) and `mirror` over all photos, then
-camera error, F1 of cloud and mesh without masks, with these masks and with the true ones. All is made in build/masks.
+Printed for places: intersection over union of the masks `moving` (with `people`) and `mirror` over all photos, then
+camera error, F1 of cloud and mesh without masks, with these masks and with the true ones. CASE:SEED is the same place
+with other textures and another walk; --alone leaves `people` out. All is made in build/masks.
 """
 
 from __future__ import annotations
@@ -27,16 +30,21 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 def capture(case: str) -> Path:
     """The photos of a room, rendered when older code made them."""
+    import scene_moving
     import scene_room
 
+    name, _, seed = case.partition(":")
     digest = hashlib.sha256()
     for path in sorted((ROOT / "tests").glob("scene*.py")):
         digest.update(path.read_bytes())
-    folder, stamp = FOLDER / case, digest.hexdigest()
+    folder, stamp = FOLDER / case.replace(":", "-"), digest.hexdigest()
     if (folder / "made_by").is_file() and (folder / "made_by").read_text() == stamp:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    scene_room.capture(folder, bare=case == "bare", samples=1)
+    if name in scene_moving.CASES:
+        scene_moving.capture(name, folder, seed=int(seed or 0))
+    else:
+        scene_room.capture(folder, bare=name == "bare", seed=int(seed or 0), samples=1)
     (folder / "made_by").write_text(stamp)
     return folder
 
@@ -123,7 +131,7 @@ def score(photos: Path, house: Path, truth: Path, quality: str, masks: Path | No
     }
 
 
-def measure_room(case: str, quality: str) -> dict[str, Any]:
+def measure_place(case: str, quality: str, *, alone: bool) -> dict[str, Any]:
     import cv2
     import numpy as np
 
@@ -132,26 +140,26 @@ def measure_room(case: str, quality: str) -> dict[str, Any]:
     from rilievo.pipelines_mask import MaskSettings, photos_to_masks
 
     folder = capture(case)
-    photos, truth = folder / "photos", folder / "truth"
-    kinds = ("moving", "mirror")
-    if case == "bare" and weights.available("nanodet"):
+    photos, truth = folder / "photos", folder / "truth" / "masks"
+    mirror = (truth / "mirror").is_dir()
+    kinds = ("moving", "mirror") if mirror else ("moving",)
+    if case.startswith("bare") and weights.available("nanodet") and not alone:
         kinds = ("people", *kinds)
     house = folder / "masked"
     shutil.rmtree(house, ignore_errors=True)
     told = photos_to_masks([photos], house, settings=MaskSettings(kinds=kinds), run=Run())
     by_kind = house / "masks" / "by-kind"
-    figure = overlap([by_kind / "moving", by_kind / "people"], truth / "masks" / "figure")
-    out: dict[str, Any] = {
-        "figure_iou": round(figure, 4),
-        "mirror_iou": round(overlap([by_kind / "mirror"], truth / "masks" / "mirror"), 4),
-        "masked": told["hidden"],
-    }
-    for file in sorted((truth / "masks" / "figure").glob("*.png")):
-        hidden = [cv2.imread(str(truth / "masks" / k / file.name), 0) > 0 for k in ("figure", "mirror")]
-        write_mask(folder / "true", file.name.removesuffix(".png"), ~np.any(hidden, axis=0))
-    out["without"] = score(photos, folder / "without", truth, quality, None)
-    out["with"] = score(photos, folder / "with", truth, quality, house / "masks")
-    out["with_true"] = score(photos, folder / "with_true", truth, quality, folder / "true")
+    figure = overlap([by_kind / "moving", by_kind / "people"], truth / "figure")
+    out: dict[str, Any] = {"figure_iou": round(figure, 4)}
+    if mirror:
+        out["mirror_iou"] = round(overlap([by_kind / "mirror"], truth / "mirror"), 4)
+    out["masked"] = told["hidden"]
+    for file in sorted((truth / "figure").glob("*.png")):
+        moved = cv2.imread(str(file), 0) > 0
+        still = cv2.imread(str(truth / "mirror" / file.name), 0) > 0 if mirror else np.zeros_like(moved)
+        write_mask(folder / "true", file.name.removesuffix(".png"), ~(moved | still), ~moved)
+    for key, masks in (("without", None), ("with", house / "masks"), ("with_true", folder / "true")):
+        out[key] = score(photos, folder / key, folder / "truth", quality, masks)
     return out
 
 
@@ -177,13 +185,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE")
     parser.add_argument("--quality", default="draft", choices=("draft", "normal", "high"))
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    cases = options.cases or ["room", "bare", "reflections", "objects"]
-    if unknown := set(cases) - {"room", "bare", "reflections", "objects"}:
-        parser.error(f"no case {', '.join(sorted(unknown))}")
     others = {"objects": measure_objects, "reflections": partial(measure_reflections, options.quality)}
-    result = {c: others[c]() if c in others else measure_room(c, options.quality) for c in cases}
+    cases = options.cases or ["room", "bare", "reflections", "objects"]
+    known = {*others, "room", "bare", "hall", "companion", "studio", "street", "cart"}
+    if unknown := {c.partition(":")[0] for c in cases} - known:
+        parser.error(f"no case {', '.join(sorted(unknown))}")
+    result = {}
+    for c in cases:
+        result[c] = others[c]() if c in others else measure_place(c, options.quality, alone=options.alone)
     if options.json:
         print(json.dumps(result, indent=1))
         return 0

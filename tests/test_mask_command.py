@@ -153,3 +153,54 @@ def test_a_still_scene_has_nothing_to_mask(tiny_house: Path, tmp_path: Path, cap
     assert (house / "export" / "report.json").read_bytes() == report
     assert len(list((house / "masks").glob("*.jpg.png"))) == 8
     assert _run(house, "--auto", "sky", "-o", tmp_path / "other") == 1
+
+
+def test_one_command_masks_and_builds_and_a_house_masks_all_its_photos(
+    tiny: Path, networks: None, tmp_path: Path, capsys
+) -> None:
+    folder, house = tmp_path / "photos", tmp_path / "house"
+    shutil.copytree(tiny / "photos", folder)
+    noise = np.random.default_rng(3).integers(0, 255, (300, 400, 3)).astype(np.uint8)
+    noise[:150] = (235, 170, 0)  # what the stand-in takes for sky (BGR)
+    cv2.imwrite(str(folder / "other.jpg"), noise)
+    build = ["build", str(folder), "-o", str(house), "--auto-masks", "moving", "--quality", "draft", "--threads", "2"]
+    assert cli.main([*build, "--quiet", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["masks"]["photos"] == 8 and set(report["masks"]["kinds"]) == {"moving"}
+    assert report["masks"]["share"] < 0.03
+    assert [row["name"] for row in report["photos"]["list"] if not row["placed"]] == ["other.jpg"]
+    assert "masks: depth" in {row["stage"] for row in report["stages"]}
+    project = json.loads((house / "project.json").read_text())
+    before = _sums(house / "objects") | _sums(house / "masks")
+    assert cli.main([*build, "--quiet"]) == 0
+    assert _sums(house / "objects") | _sums(house / "masks") == before, "the same command again computes nothing"
+    again = json.loads((house / "project.json").read_text())
+    assert {k: again[k] for k in ("names", "photos", "sources")} == {
+        k: project[k] for k in ("names", "photos", "sources")
+    }
+    capsys.readouterr()
+    assert cli.main([*build, "--quiet", "--masks", str(house / "masks")]) == 1
+    assert "would be overwritten" in capsys.readouterr().err
+    assert cli.main([*build[:-6], "--auto-masks", "ghosts", "--quiet"]) == 1
+    assert "unknown kind of mask 'ghosts'" in capsys.readouterr().err
+    # photos of the house that were not placed have a sky, too
+    assert _run(house, "--auto", "sky", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["photos"] == 9
+    assert next(row for row in told["list"] if row["name"] == "other.jpg")["shares"]["sky"] > 0.4
+    assert json.loads((house / "project.json").read_text())["names"] == project["names"]
+
+
+def test_grey_is_matched_but_not_measured(photos: Path, tmp_path: Path) -> None:
+    usable = np.zeros((240, 320), bool)
+    usable[:, 100:] = True
+    matched = usable.copy()
+    matched[:, 50:] = True
+    write_mask(tmp_path / "m", "a.jpg", usable, matched)
+    source = next(s for s in find_photos([photos], masks=tmp_path / "m") if s.name == "a.jpg")
+    plain, wide = load_mask(source), load_mask(source, matching=True)
+    assert plain is not None and (plain == usable).all()
+    assert wide is not None and (wide == matched).all()
+    write_mask(tmp_path / "m", "a.jpg", np.zeros((240, 320), bool), matched)  # nothing to be measured: all black
+    nothing = load_mask(source, matching=True)
+    assert nothing is not None and not nothing.any()

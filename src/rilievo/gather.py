@@ -55,9 +55,9 @@ class Gathered:
         """uint8 (h, w, 3) of the full photo, upright."""
         return files.load_pixels(self.source(name))
 
-    def load_mask(self, name: str) -> np.ndarray | None:
-        """bool (h, w), True where the photo may be used."""
-        return files.load_mask(self.source(name))
+    def load_mask(self, name: str, *, matching: bool = False) -> np.ndarray | None:
+        """bool (h, w), True where the photo may be used; matching: to find cameras."""
+        return files.load_mask(self.source(name), matching=matching)
 
     def load_view(self, scene: Reconstruction, name: str, max_size: int) -> View:
         """The undistorted photo of a placed camera."""

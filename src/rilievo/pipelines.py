@@ -187,9 +187,12 @@ def find_keypoints(
         stage,
         config,
         names,
-        lambda name: [found.photo(name).content_id, found.photo(name).mask_id or ""],
+        lambda name: [found.photo(name).content_id, f"{mask} with grey" if (mask := found.photo(name).mask_id) else ""],
         lambda name: features.extract(
-            found.load_pixels(name), name=found.photo(name).content_id, mask=found.load_mask(name), config=config
+            found.load_pixels(name),
+            name=found.photo(name).content_id,
+            mask=found.load_mask(name, matching=True),
+            config=config,
         ),
         parallel=True,
     )

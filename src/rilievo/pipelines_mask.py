@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,27 @@ import cv2
 import numpy as np
 
 from rilievo import kernels, pipelines, weights
-from rilievo.chain import Cache, Chain
+from rilievo.chain import Chain
 from rilievo.codec import content_id
+from rilievo.draft_chain import DraftChain, what_is_kept
 from rilievo.errors import AlignmentError, InputError, MissingError
-from rilievo.gather import gather
+from rilievo.gather import Gathered, gather
 from rilievo.io import photos as files
 from rilievo.io.mask_files import write_mask, write_overview
+from rilievo.masks_from_scene import masks_from_scene
 from rilievo.networks import open_network
-from rilievo.placed import Placed, load_placed
+from rilievo.placed import Placed, all_sources, load_placed
 from rilievo.plan import TEXTURE_PRESETS, BuildSettings, Run
 from rilievo.project import Project, explain_os_errors
-from rilievo.stages import mask_mirror, mask_moving, mask_photo, mask_scene
-from rilievo.types import Mesh, PointCloud
+from rilievo.stages import mask_photo
 
 KINDS = ("sky", "people", "moving", "mirror", "glass", "background")
 NEED_GEOMETRY = ("moving", "mirror", "glass")
 NEED_WEIGHTS = {"people": "nanodet", "background": "isnet"}
-_MOST_OTHERS = 12
+MATCHED = ("mirror", "glass")
+"""Kinds that stand still in all photos: cameras are found with them, too, and better."""
+_LARGE = 0.06
+"""Share of the photos from which on what moves is taken out before cameras and surface are found again."""
 
 
 @dataclass(frozen=True)
@@ -65,50 +71,104 @@ def photos_to_masks(
     house: Path,
     *,
     masks: Path | None = None,
+    camera: Path | None = None,
+    cameras: Path | None = None,
     settings: MaskSettings = MaskSettings(),
     run: Run = Run(),
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Masks of photos, or of a house when `paths` is one; returns what was masked (the content of masks.json).
 
-    masks: given ones; what they hide stays hidden. Without geometry (photos that form no scene) the kinds that need it
-    are left out and said in "left_out". Raises InputError, AlignmentError when only such kinds were asked for,
-    MissingError when weights are not here, ResourceError when the disk is full.
+    masks: given ones; what they hide stays hidden.  camera, cameras: as of `photos_to_mesh`. Without geometry (photos
+    that form no scene) the kinds that need it are left out and said in "left_out". A house keeps what it holds: the
+    draft that the masks come from gets its names only where there are none yet. Raises InputError, AlignmentError when
+    only kinds that need a scene were asked for, MissingError when weights are not here, ResourceError when the disk is
+    full.
     """
+    if masks is not None and masks.resolve() == (house / "masks").resolve():
+        raise InputError(
+            f"{masks} would be overwritten",
+            "the masks that are given lie where the new ones are written to",
+            "copy them elsewhere and give that folder, or leave --masks out",
+        )
     networks = _networks(settings.kinds, run.num_threads)
     kernels.set_num_threads(run.num_threads)
     of_house = len(paths) == 1 and (paths[0] / "project.json").is_file()
-    left_out: dict[str, str] = {}
-    geometric = [k for k in settings.kinds if k in NEED_GEOMETRY]
-    found = None
     if of_house:
         placed = load_placed(paths[0], masks=masks, num_threads=run.num_threads)
         assert placed.project is not None
-        chain = Chain(placed.project, kernels.native().num_threads(), run.progress)
-        sources = dict(placed.sources)
-    else:
-        chain = Chain(Project(house), kernels.native().num_threads(), run.progress)
-        found = gather(chain, paths, masks=masks)
+        chain = DraftChain(placed.project, kernels.native().num_threads(), run.progress)
+        own = (paths[0] / "masks").resolve()
+        sources = {n: _without(s, own) for n, s in all_sources(placed, masks).items()}
+        placed = replace(placed, sources={n: sources[n] for n in placed.sources})
+        return _masks_of(chain, placed, None, sources, networks, settings, say)
+    chain = DraftChain(Project(house), kernels.native().num_threads(), run.progress)
+    with what_is_kept(chain.project):
+        found = gather(chain, paths, masks=masks, camera=camera, cameras=cameras)
         sources = {p.name: s for p, s in zip(found.photos, found.sources)}
-        placed = None
+
+        def again(first: Path) -> Gathered:
+            return gather(chain, paths, masks=first, camera=camera, cameras=cameras)
+
+        return _masks_of(chain, None, (found, again), sources, networks, settings, say)
+
+
+def _without(source: files.Source, folder: Path) -> files.Source:
+    """Masks that were found earlier are found again, not given."""
+    own = source.mask is not None and source.mask.resolve().is_relative_to(folder)
+    return replace(source, mask=None) if own else source
+
+
+def _masks_of(
+    chain: Chain,
+    placed: Placed | None,
+    gathered: tuple[Gathered, Callable[[Path], Gathered]] | None,
+    sources: Mapping[str, files.Source],
+    networks: Mapping[str, Any],
+    settings: MaskSettings,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """gathered: the photos, and a function that gathers them again with other masks."""
+    left_out: dict[str, str] = {}
+    geometric = [k for k in settings.kinds if k in NEED_GEOMETRY]
+    mesh, cloud = "", ""
+    found = None
     single = {k: _single(chain, k, sources, networks) for k in settings.kinds if k not in NEED_GEOMETRY}
-    if geometric and found is not None:
+    if geometric and gathered is not None:
+        found, again = gathered
         if single:  # cameras and surface are found without what single photos tell to be of no use
             first = chain.project.root / "masks" / "first"
             _write(chain, sources, single, {}, settings, None, first)
-            found = gather(chain, paths, masks=first)
+            found = again(first)
         try:
-            placed = _placed_draft(chain, found, settings)
+            placed, mesh, cloud = _placed_draft(chain, found, settings)
         except AlignmentError as error:
             if len(geometric) == len(settings.kinds):
                 raise
             left_out = dict.fromkeys(geometric, f"{error.what}: {error.why}")
             say(f"{', '.join(geometric)} left out: {error.what} ({error.why})")
-    scene = {} if placed is None else _geometric(chain, placed, settings)
+    elif geometric and placed is not None:
+        made = chain.project.read()["names"]
+        mesh, cloud = made["mesh"], made["cloud"]
+    of_scene = partial(masks_from_scene, chain, kinds=settings.kinds, size=settings.size, seed=settings.seed)
+    scene = {} if placed is None or not geometric else of_scene(placed, mesh, cloud)
+    if gathered is not None and found is not None and _share(chain, scene.get("moving", {})) > _LARGE:
+        # What moves led the draft astray: once more without it.
+        first = chain.project.root / "masks" / "first"
+        _write(chain, sources, {**single, **scene}, {}, settings, None, first)
+        with suppress(AlignmentError):
+            better, mesh, cloud = _placed_draft(chain, gathered[1](first), settings)
+            seen = {n: found.source(n) for n in better.scene.names}
+            scene = of_scene(replace(better, sources=seen), mesh, cloud, voters=better)
     folder = chain.project.root / "masks"
     report = _write(chain, sources, {**single, **scene}, left_out, settings, scene.get("notes"), folder)
     chain.project.update(masks={k: v for k, v in report.items() if k not in ("list", "folder")})
     return report
+
+
+def _share(chain: Chain, masks: Stored) -> float:
+    """Mean share of the photos' pixels that masks hide."""
+    return float(np.mean([np.asarray(chain.project.get(i)).mean() for i in masks.values()])) if masks else 0.0
 
 
 def _networks(kinds: Sequence[str], num_threads: int) -> dict[str, Any]:
@@ -174,12 +234,15 @@ def _file_id(source: files.Source) -> list[Any]:
 # --- photos that form a scene -----------------------------------------------------------------------------------------
 
 
-def _placed_draft(chain: Chain, found: Any, settings: MaskSettings) -> Placed:
-    """Cameras, cloud and surface as a draft, named in the project."""
+def _placed_draft(chain: Chain, found: Gathered, settings: MaskSettings) -> tuple[Placed, str, str]:
+    """Cameras, and object ids of surface and cloud, as a draft; named in a project that has no names yet."""
     from rilievo.stages import mesh
 
     build = BuildSettings(quality=settings.quality, seed=settings.seed)
-    sparse = pipelines.find_cameras(chain, found, build)
+    if found.known:
+        sparse = pipelines.use_cameras(chain, found, found.known, build)
+    else:
+        sparse = pipelines.find_cameras(chain, found, build)
     cloud = pipelines.make_cloud(chain, found, sparse, build)
     config = mesh.MeshConfig(max_faces=TEXTURE_PRESETS[settings.quality][2])
     scene = sparse.reconstruction
@@ -189,115 +252,11 @@ def _placed_draft(chain: Chain, found: Any, settings: MaskSettings) -> Placed:
         [cloud, content_id(list(scene.names), scene.centers)],
         lambda: mesh.mesh_cloud(chain.project.get(cloud), scene, config=config),
     )
-    chain.name(cameras=sparse.object_id, cloud=cloud, mesh=surface)
-    return load_placed(chain.project.root, num_threads=chain.num_threads)
-
-
-def _geometric(chain: Chain, placed: Placed, settings: MaskSettings) -> dict[str, Any]:
-    """kind -> masks, and "notes": sentences on what was found."""
-    project, scene = chain.project, placed.scene
-    names = list(scene.names)
-    mesh: Mesh = project.named("mesh")
-    cloud: PointCloud = project.named("cloud")
-    made = project.read()["names"]
-    kept = max(8, min(64, int(6e8 / (10 * settings.size**2))))
-
-    def see(name: str) -> mask_scene.Seen:
-        view = placed.load_view(name, settings.size)
-        return mask_scene.Seen(view, mask_scene.surface_depth(mesh, view, cloud))
-
-    load = Cache(see, kept)
-    far = mask_scene.far_away(load, names[:: max(1, len(names) // 24)])
-    inputs = [made["mesh"], made["cloud"], made["cameras"]]
-    out: dict[str, Any] = {}
-    chain.progress("reflections", 0, 1)
-    some = [load(n) for n in names[:: max(1, len(names) // 40)]]
-    panes = "glass" in settings.kinds
-    config = mask_mirror.MirrorConfig(seed=settings.seed)
-    found = mask_mirror.find_reflectors(cloud, mesh, scene.centers, some, far, panes=panes, config=config)
-    chain.progress("reflections", 1, 1)
-    mirrors = found.mirrors
-    told = [content_id(m.sheet.normal, m.sheet.offset, m.extent) for m in mirrors]
-    notes = mask_mirror.describe(found, "units" if scene.unit == "unknown" else scene.unit, settings.kinds)
-    others = _others(scene)
-    moving = mask_moving.MovingConfig()
-
-    def photo_size(name: str, mask: np.ndarray) -> np.ndarray:
-        return mask_scene.to_photo(mask, load(name).view.camera, scene.camera(names.index(name)))
-
-    def before(name: str, mirror: np.ndarray) -> np.ndarray:
-        """Somebody who stands before a mirror hides it."""
-        return mirror & ~np.asarray(project.get(moved[name])) if name in moved else mirror
-
-    moved: dict[str, str] = {}
-    if "moving" in settings.kinds:
-        moved = chain.each(
-            "mask moving",
-            moving,
-            names,
-            lambda n: [
-                *inputs,
-                placed.photo_ids[n],
-                *(placed.photo_ids[o] for o in others[n]),
-                str(settings.size),
-                *told,
-            ],
-            lambda n: _moving(load(n), [load(o) for o in others[n]], mirrors, far, moving, lambda m: photo_size(n, m)),
-        )
-        out["moving"] = moved
-    for kind, things in (("mirror", mirrors), ("glass", found.panes)):
-        if kind in settings.kinds:
-            which = [content_id(m.sheet.normal, m.sheet.offset, m.extent) for m in things]
-            out[kind] = chain.each(
-                f"mask {kind}",
-                config,
-                names,
-                lambda n, w=which: [*inputs, placed.photo_ids[n], str(settings.size), moved.get(n, ""), *w],
-                lambda n, t=things: before(n, photo_size(n, _in_mirrors(load(n), t))),
-            )
-    out["notes"] = notes
-    return out
-
-
-def _in_mirrors(seen: mask_scene.Seen, mirrors: Sequence[mask_mirror.Reflector]) -> np.ndarray:
-    out = np.zeros(seen.depth.shape, bool)
-    for mirror in mirrors:
-        out |= mask_mirror.mirror_mask(mirror, seen)
-    return out
-
-
-def _moving(
-    seen: mask_scene.Seen,
-    others: Sequence[mask_scene.Seen],
-    mirrors: Sequence[mask_mirror.Reflector],
-    far: float,
-    config: mask_moving.MovingConfig,
-    photo_size: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    there = mask_scene.expected(seen, others, far)
-    found = mask_moving.find_moving(seen.view.pixels, there, config=config)
-    if seen.view.mask is not None:
-        found &= seen.view.mask
-    return photo_size(mask_moving.before_mirrors(found, _in_mirrors(seen, mirrors)))
-
-
-def _others(scene: Any) -> dict[str, list[str]]:
-    """For each photo others that share something with it, near and far ones: somebody may stand still for a while."""
-    n = len(scene.names)
-    seen = np.zeros((n, max(len(scene.points), 1)), bool)
-    seen[scene.obs_photo, scene.obs_point] = True
-    shared = (seen.astype(np.float32) @ seen.T.astype(np.float32)).astype(int)
-    centers = scene.centers
-    out = {}
-    for i, name in enumerate(scene.names):
-        away = np.linalg.norm(centers - centers[i], axis=1)
-        able = [j for j in np.lexsort((np.arange(n), away)) if j != i and shared[i, j] >= 15]
-        if len(able) < 6:
-            able = [j for j in np.lexsort((np.arange(n), away)) if j != i]
-        able = able[:40]
-        pick = np.unique(np.linspace(0, len(able) - 1, min(len(able), _MOST_OTHERS)).astype(int)) if able else []
-        out[name] = [scene.names[able[k]] for k in pick]
-    return out
+    if not chain.project.read().get("names"):
+        chain.name(cameras=sparse.object_id, cloud=cloud, mesh=surface)
+    ids = {n: content_id(found.photo(n).content_id, found.photo(n).mask_id) for n in scene.names}
+    sources = {n: found.source(n) for n in scene.names}
+    return Placed(scene, ids, None, chain.project, cloud, sources), surface, cloud
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -329,9 +288,12 @@ def _write(
                 rows.append(row)
                 continue
             usable = ~_grown(hidden, settings.grow)
+            blind = [m for k, m in parts.items() if k not in MATCHED]
+            matched = ~_grown(np.any(blind, axis=0), settings.grow) if blind else np.ones(hidden.shape, bool)
             if given is not None:
-                usable = usable & given if parts else given
-            write_mask(folder, name, usable)
+                also = files.load_mask(source, matching=True)
+                usable, matched = (usable & given, matched & also) if parts else (given, also)
+            write_mask(folder, name, usable, matched)
             row["hidden"] = round(1 - float(usable.mean()), 5)
             rows.append(row)
             if len(looks) < 60:
@@ -365,33 +327,3 @@ def _grown(hidden: np.ndarray, share: float) -> np.ndarray:
         return hidden
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     return cv2.dilate(hidden.astype(np.uint8), disc) > 0
-
-
-# --- what moved, by itself --------------------------------------------------------------------------------------------
-
-
-def separate_moving(
-    paths: Sequence[Path], house: Path, *, settings: BuildSettings, run: Run = Run()
-) -> tuple[Project | None, str]:
-    """A house of its own (HOUSE/moving) for what moved: the photos with all else masked. Returns it, or none and why
-    not: what bends or turns up in too few photos has no shape of its own to be found."""
-    masks = house / "masks" / "by-kind" / "moving"
-    kept = house / "masks" / "moving-only"
-    if not masks.is_dir():
-        raise InputError("nothing is known of what moved", f"{masks} is not there", "add moving to --auto")
-    count = 0
-    with explain_os_errors("write the masks", kept):
-        for file in sorted(masks.rglob("*.png")):
-            mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-            if mask is None:
-                continue
-            count += bool((mask == 0).mean() > 0.002)
-            name = file.relative_to(masks).as_posix().removesuffix(".png")
-            write_mask(kept, name, mask == 0)
-    if count < 3:
-        return None, f"something moved in {count} photos only, 3 are needed"
-    try:
-        project = pipelines.photos_to_mesh(paths, house / "moving", masks=kept, settings=replace(settings), run=run)
-    except AlignmentError as error:
-        return None, f"{error.what}: {error.why}"
-    return project, ""

@@ -87,6 +87,22 @@ def load_placed(
     return placed
 
 
+def all_sources(placed: Placed, masks: Path | None = None) -> dict[str, Source]:
+    """Where the photos of a house lie, also those that could not be placed, as far as they are still what they were."""
+    project = placed.project
+    if project is None:
+        return dict(placed.sources)
+    content = project.read()
+    house = _House(project, None, masks)
+    out: dict[str, Source] = {}
+    for name, object_id in zip(content.get("photos", []), content.get("made_from", {}).get("photos", [])):
+        if name in placed.sources:
+            out[name] = placed.sources[name]
+        elif isinstance(where := house.find(project.get(object_id)), Source):
+            out[name] = where
+    return {**out, **placed.sources}
+
+
 # --- where the photos of a house lie ----------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,6 +26,7 @@ def build(
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS...")],
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="HOUSE")] = None,
     masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    auto_masks: Annotated[str | None, tyro.conf.arg(metavar="KINDS")] = None,
     camera: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     cameras: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
     surface: Literal["auto", "delaunay", "poisson", "ball-pivoting", "splats"] = "auto",
@@ -45,6 +47,8 @@ def build(
         photos: folders, files or a video (mp4, mov).
         output: the project folder to write (default: the first input's name with -model behind it).
         masks: folder of masks, named photo.jpg.png; black is not used.
+        auto_masks: mask first, as `rilievo mask --auto` does: sky, people, moving, mirror, background, with commas
+            between, or all. They are written to HOUSE/masks; what --masks hides stays hidden too.
         camera: file with known intrinsics (a COLMAP camera line, or a 3 x 3 K matrix).
         cameras: cameras that are placed already, used as they are (a COLMAP model, transforms.json, or a folder that
             `evaluate --truth` reads).
@@ -68,6 +72,11 @@ def build(
     house = output or default_house(photos[0])
     talk = Talk(common)
     max_seconds = parse_seconds(common.time_budget) if common.time_budget else None
+    if auto_masks is not None:
+        started = time.monotonic()
+        masks = _find_masks(photos, house, auto_masks, masks, camera, cameras, common, talk)
+        if max_seconds is not None:
+            max_seconds = max(max_seconds - (time.monotonic() - started), 1.0)
     run = run_of(common, talk, max_seconds=0.6 * max_seconds if splats and max_seconds else max_seconds)
 
     def announce(plan: plans.Plan) -> None:
@@ -119,6 +128,36 @@ def build(
         text += f"\nsplats    {house / 'export' / 'splats.ply'} ({made['num_splats']}{quality})"
     print_result(report, common.json, text)
     return 0
+
+
+def _find_masks(
+    photos: tuple[Path, ...],
+    house: Path,
+    kinds: str,
+    masks: Path | None,
+    camera: Path | None,
+    cameras: Path | None,
+    common: Common,
+    talk: Talk,
+) -> Path:
+    """Masks of these kinds in HOUSE/masks, and what given ones hide; the folder."""
+    from rilievo.pipelines_mask import MaskSettings, parse_kinds, photos_to_masks
+
+    found = photos_to_masks(
+        photos,
+        house,
+        masks=masks,
+        camera=camera,
+        cameras=cameras,
+        settings=MaskSettings(kinds=parse_kinds(kinds), seed=common.seed),
+        run=run_of(common, talk),
+        say=talk.say,
+    )
+    parts = [f"{kind} {100 * row['share']:.1f} %" for kind, row in found["kinds"].items()]
+    talk.say(f"masks: {', '.join(parts)} of all pixels -> {found['folder']} (look at overview.png)")
+    for note in found["notes"]:
+        talk.say(f"masks: {note}")
+    return house / "masks"
 
 
 def default_house(first: Path) -> Path:

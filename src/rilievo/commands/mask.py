@@ -22,7 +22,8 @@ def mask(
 ) -> int:
     """Mask what should not be measured: HOUSE/masks/photo.jpg.png, black where the photo is not used.
 
-    Then: rilievo build PHOTOS -o HOUSE --masks HOUSE/masks. The photos stay as they are.
+    Then: rilievo build PHOTOS -o HOUSE --masks HOUSE/masks (or both at once: rilievo build PHOTOS --auto-masks KINDS).
+    The photos stay as they are.
 
     Args:
         photos: photos, folders or a video; or a house, whose cameras and surface are used.
@@ -36,7 +37,8 @@ def mask(
         grow: by how much what is masked grows, as a share of the photo's longer side.
         separate: build what moved too, by itself, in HOUSE/moving (it must be stiff and in enough photos).
     """
-    from rilievo.pipelines_mask import MaskSettings, parse_kinds, photos_to_masks, separate_moving
+    from rilievo.pipelines_mask import MaskSettings, parse_kinds, photos_to_masks
+    from rilievo.pipelines_separate import separate_moving
     from rilievo.plan import BuildSettings
 
     if not photos:

@@ -21,13 +21,22 @@ COLORS = {
 }
 
 
-def write_mask(folder: Path, name: str, usable: np.ndarray) -> Path:
-    """`NAME.png` in the folder, in the photo's subfolder: whole or not at all. usable: bool (h, w). Raises InputError
-    for a name that leads out of the folder, ResourceError when it cannot be written."""
+_ONLY_MATCHED = 96
+"""Grey of what helps to find cameras but is not to be measured; not black, so that COLMAP takes keypoints there too."""
+
+
+def write_mask(folder: Path, name: str, usable: np.ndarray, matched: np.ndarray | None = None) -> Path:
+    """`NAME.png` in the folder, in the photo's subfolder: whole or not at all. usable: bool (h, w).  matched: bool (h,
+    w), where it helps to find cameras even if it is not usable. Raises InputError for a name that leads out of the
+    folder, ResourceError when it cannot be written."""
     path = folder / f"{name}.png"
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"the photo {name} cannot have a mask", "its name leads out of the folder of masks")
-    ok, data = cv2.imencode(".png", np.where(usable, 255, 0).astype(np.uint8), [cv2.IMWRITE_PNG_BILEVEL, 1])
+    values = np.where(usable, 255, 0).astype(np.uint8)
+    if matched is not None and usable.any():  # with white, against which grey is grey
+        values[matched & ~usable] = _ONLY_MATCHED
+    bits = [] if (values == _ONLY_MATCHED).any() else [cv2.IMWRITE_PNG_BILEVEL, 1]
+    ok, data = cv2.imencode(".png", values, bits)
     if not ok:
         raise ResourceError(f"cannot encode the mask of {name}", "", "")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -435,9 +435,11 @@ def decode_pixels(opened: Opened, name: str, *, max_size: int | None = None) -> 
     return parts[0], parts[1]
 
 
-def load_mask(source: Source, *, max_size: int | None = None) -> np.ndarray | None:
+def load_mask(source: Source, *, max_size: int | None = None, matching: bool = False) -> np.ndarray | None:
     """bool (h, w), True where the photo may be used; None where there is no mask. Same size as `load_pixels`.
 
+    matching: where it may be used to find cameras; that is also where a mask file is dark grey (a quarter to a half of
+    white), as are things that stand still but have no surface there, such as the image in a mirror.
     A mask file wins over the photo's own transparency. Raises InputError when the mask's size is not the photo's.
     """
     if source.mask is None:
@@ -456,18 +458,20 @@ def load_mask(source: Source, *, max_size: int | None = None) -> np.ndarray | No
         from rilievo.io.video import load_frame
 
         h, w = load_frame(source).shape[:2]
-        return _mask_from_size(data, source.mask.name, w, h, max_size)
+        return _mask_from_size(data, source.mask.name, w, h, max_size, matching=matching)
     _, opened = _open(source)
-    return _mask_from(data, source.mask.name, opened, max_size)
+    return _mask_from(data, source.mask.name, opened, max_size, matching)
 
 
-def _mask_from(data: bytes, name: str, opened: Opened, max_size: int | None) -> np.ndarray:
-    return _mask_from_size(data, name, opened.width, opened.height, max_size, opened.notes.orientation)
+def _mask_from(data: bytes, name: str, opened: Opened, max_size: int | None, matching: bool = False) -> np.ndarray:
+    turned = opened.notes.orientation
+    return _mask_from_size(data, name, opened.width, opened.height, max_size, turned, matching=matching)
 
 
 def _mask_from_size(
-    data: bytes, name: str, width: int, height: int, max_size: int | None, orientation: int = 1
-) -> np.ndarray:
+    data: bytes, name: str, width: int, height: int, max_size: int | None, orientation: int = 1, *,
+    matching: bool = False,
+) -> np.ndarray:  # fmt: skip
     opened = open_photo(data, name, Path(name).suffix.lower())
     values = _decode(opened, name)
     grey = values.max(axis=2) if values.shape[2] in (1, 3) else values[..., -1]
@@ -480,7 +484,7 @@ def _mask_from_size(
             "Make masks at the photo's own size: white where it may be used, black where not.",
         )
     # Half of the mask's own largest value: files with 0 and 1 are as common as files with 0 and 255.
-    mask = grey > grey.max() // 2
+    mask = grey > grey.max() // (4 if matching else 2)
     return _shrink_mask(mask, *shrunk_size(width, height, max_size))
 
 

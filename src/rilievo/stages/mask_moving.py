@@ -8,7 +8,7 @@ SIGGRAPH 2004).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import cv2
@@ -21,7 +21,7 @@ from rilievo.stages.mask_scene import Expected
 class MovingConfig:
     """Settings of `find_moving`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     min_difference: float = 16.0
     """distance of colours (of 255 a channel) from which on a pixel disagrees"""
@@ -67,6 +67,7 @@ def disagreement(pixels: np.ndarray, there: Expected, config: MovingConfig) -> t
     is known; and whether it is known, which it is not where the other photos disagree among themselves too."""
     own = pixels.astype(np.float32)
     known = there.count >= 3
+    there = replace(there, color=_as_bright(own, there.color, known))
     size = 2 * max(1, round(config.slack * max(pixels.shape[:2]))) + 1
     box = np.ones((size, size), np.uint8)
     low = cv2.erode(np.where(known[..., None], there.color, np.float32(255)), box)
@@ -74,8 +75,54 @@ def disagreement(pixels: np.ndarray, there: Expected, config: MovingConfig) -> t
     off = np.linalg.norm(np.maximum(np.maximum(own - high, low - own), 0), axis=-1)
     near = cv2.dilate(np.where(known, there.spread, np.float32(0)), box)
     off = np.where(known, np.maximum(off - 1.5 * near, 0), 0).astype(np.float32)
+    off = np.maximum(off, _blurred_difference(own, there, known, config))
     decided = known & ((near < config.min_difference) | (off > config.min_difference))
     return np.where(_shaded(own, there.color, known, config), np.float32(0), off), decided
+
+
+def _as_bright(own: np.ndarray, color: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The expected colours as bright as the photo is in its middle and towards its corners (vignetting): by a smooth
+    factor that most pixels agree on."""
+    h, w = known.shape
+    at = np.flatnonzero(known.ravel())
+    at = at[:: max(1, len(at) // 20_000)]
+    if len(at) < 500:
+        return color
+
+    def terms(index: np.ndarray) -> np.ndarray:
+        y, x = np.divmod(index, w)
+        x, y = (x - w / 2) / max(h, w), (y - h / 2) / max(h, w)
+        return np.stack([np.ones(len(x)), x, y, x * x + y * y], -1)
+
+    ratio = np.log((own.reshape(-1, 3)[at].mean(-1) + 4) / (color.reshape(-1, 3)[at].mean(-1) + 4)).astype(np.float64)
+    X, fit = terms(at), np.array([float(np.median(ratio)), 0.0, 0.0, 0.0])
+    for limit in (0.3, 0.15, 0.1, 0.1):
+        near = np.abs(ratio - X @ fit) < limit
+        if near.sum() < 300:
+            return color
+        fit = np.linalg.solve(X[near].T @ X[near] + 1e-3 * np.eye(4), X[near].T @ ratio[near])
+    factor = np.exp(np.clip(terms(np.arange(h * w)) @ fit, -0.7, 0.7)).reshape(h, w, 1)
+    return ((color + 4) * factor - 4).astype(np.float32)
+
+
+def _blurred_difference(own: np.ndarray, there: Expected, known: np.ndarray, config: MovingConfig) -> np.ndarray:
+    """float32 (h, w): how much mean colours around each pixel differ, in units of `disagreement`. Texture hides much in
+    its range of colours, but few things have its mean; and that hardly depends on where exactly it is drawn."""
+    size = max(own.shape[:2])
+    sigma = 0.6 * config.slack * size
+
+    def blur(a: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(a, (0, 0), sigma)
+
+    weight = blur(known.astype(np.float32))
+    sums = [blur(np.where(known[..., None], a, np.float32(0))) for a in (own, there.color)]
+    is_, was = (s / np.maximum(weight, 1e-3)[..., None] for s in sums)
+    slopes = [cv2.Sobel(was, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=1 / 8) for dx in (0, 1)]
+    slope = np.sqrt(sum((g * g).sum(-1) for g in slopes))
+    spread = blur(np.where(known, there.spread, np.float32(0))) / np.maximum(weight, 1e-3)
+    off = np.linalg.norm(is_ - was, axis=-1) - 0.5 * config.slack * size * slope - spread
+    off = np.where(known & (weight > 0.5), np.maximum(1.6 * off, 0), 0).astype(np.float32)
+    return cv2.erode(off, _disc(max(1, round(0.8 * sigma))))  # blurred, a thing is larger than it is
 
 
 def _shaded(own: np.ndarray, color: np.ndarray, known: np.ndarray, config: MovingConfig) -> np.ndarray:
@@ -92,9 +139,25 @@ def _shaded(own: np.ndarray, color: np.ndarray, known: np.ndarray, config: Movin
     fine = cv2.blur(mean * mean, (7, 7)) - cv2.blur(mean, (7, 7)) ** 2
     middle = (even & (fine < (0.12 * mean) ** 2)).astype(np.uint8)
     middle = cv2.morphologyEx(middle, cv2.MORPH_OPEN, _disc(2))
+    middle |= ((np.abs(hue - 1).max(-1) < 0.3) & (mean < 0.9) & (_likeness_of_texture(own, color, known) > 0.6)).astype(
+        np.uint8
+    )
     # Along its edge a shadow fades, so that the factor is not one there.
     reach = max(4, round(2 * config.slack * max(own.shape[:2])))
     return (middle > 0) | (even & (cv2.dilate(middle, _disc(reach)) > 0))
+
+
+def _likeness_of_texture(own: np.ndarray, color: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """float32 (h, w): correlation of the pictures' logarithms in 9 x 9 pixels, 0 where one shows no texture."""
+    ones = known.astype(np.float32)
+    a, b = (np.where(known, np.log(x.mean(-1) + 4), np.float32(0)).astype(np.float32) for x in (own, color))
+    count = np.maximum(cv2.blur(ones, (9, 9)), 1e-3)
+    mean_a, mean_b = cv2.blur(a, (9, 9)) / count, cv2.blur(b, (9, 9)) / count
+    var_a = cv2.blur(a * a, (9, 9)) / count - mean_a**2
+    var_b = cv2.blur(b * b, (9, 9)) / count - mean_b**2
+    both = cv2.blur(a * b, (9, 9)) / count - mean_a * mean_b
+    textured = known & (var_a > 4e-4) & (var_b > 4e-4)
+    return np.where(textured, both / np.sqrt(np.maximum(var_a * var_b, 1e-12)), np.float32(0)).astype(np.float32)
 
 
 def _outline(
@@ -109,7 +172,8 @@ def _outline(
     band = max(3, round(0.015 * max(h, w)))
     wide = cv2.dilate(joined.astype(np.uint8), _disc(band)) > 0
     # What others do not see may belong to it, as far as it hangs together with it.
-    unseen = _touching(~known | joined, joined) & ~known
+    reach = max(4, round(0.2 * max(h, w)))
+    unseen = _touching((~known & (cv2.dilate(joined.astype(np.uint8), _disc(reach)) > 0)) | joined, joined) & ~known
     labels = np.full((h, w), cv2.GC_BGD, np.uint8)
     labels[unseen | wide] = cv2.GC_PR_BGD
     labels[wide & known & ~joined & (cv2.blur(strong, (5, 5)) < 1)] = cv2.GC_BGD
@@ -128,14 +192,21 @@ def _outline(
     found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     # What no other photo shows is taken only for its colour.
     found &= known | joined | (cv2.blur(like, (9, 9)) > 0.5)
-    beyond = found & ~known & ~joined
-    if beyond.sum() > 2 * joined.sum():  # a wall of that colour rather than a thing that goes on
-        found &= ~beyond
+    found &= ~_too_much(found, found & ~known & ~joined, joined)
     # Small gaps where by chance it has the colour of what is behind it, or where that is not known.
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, _disc(max(2, round(0.015 * max(h, w))))) > 0
     found |= closed & ~(known & (cv2.blur(strong, (5, 5)) < 1))
     found = _large(_touching(found, seed), config.min_area * h * w)
     return ~_large(~found, 2 * config.min_area * h * w)
+
+
+def _too_much(found: np.ndarray, beyond: np.ndarray, joined: np.ndarray) -> np.ndarray:
+    """bool (h, w): of `beyond`, what belongs to a connected part that would be more than thrice what was seen to move:
+    a wall of that colour rather than a thing that goes on."""
+    count, label = cv2.connectedComponents(found.astype(np.uint8), connectivity=8)
+    label = np.asarray(label, np.int64)
+    more, moved = (np.bincount(label[part], minlength=count) for part in (beyond, found & joined))
+    return beyond & (more > 2 * moved)[label]
 
 
 def _likeness(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 
 from rilievo import geometry, kernels
-from rilievo.types import Camera, Mesh, PointCloud, View
+from rilievo.types import Camera, Mesh, PointCloud, Reconstruction, View
 
 AGREES = 0.02
 """Relative difference of depth within which two photos see the same place."""
+
+_SIMILAR, _MIN_VOTES = 12.0, 0.5
+"""Where the surface is guessed: colours (of 255 a channel) as near as this are one, and this share must have it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +105,10 @@ def look(
     return color.reshape(*shape, 3), sees.reshape(shape), through.reshape(shape)
 
 
-def expected(seen: Seen, others: Sequence[Seen], far: float) -> Expected:
-    """What `seen` should show, from the views `others`. far: distance beyond all surfaces."""
+def expected(seen: Seen, others: Sequence[Seen], far: float, *, guessed: np.ndarray | None = None) -> Expected:
+    """What `seen` should show, from the views `others`. far: distance beyond all surfaces.  guessed: bool (h, w), where
+    the surface was not measured: there the most frequent colour counts, and none where too few photos show it, as in
+    mirrors and niches."""
     points = places(seen.view, seen.depth, far)
     own = seen.view.pixels.astype(np.float32)
     stack, valid = [], []
@@ -131,7 +136,31 @@ def expected(seen: Seen, others: Sequence[Seen], far: float) -> Expected:
     color = np.full((h, w, 3), np.nan, np.float32)
     spread = np.full((h, w), np.nan, np.float32)
     color[enough], spread[enough] = middle, _median(off, n)
+    if guessed is not None and (guessed & enough).any():
+        there = guessed & enough
+        some = guessed[enough]
+        color[there], spread[there], votes = _most_frequent(values[some])
+        count[there] = np.where((votes >= 4) & (votes >= _MIN_VOTES * n[some]), count[there], 0)
+        count[guessed & ~enough] = 0
+        color[guessed & (count == 0)], spread[guessed & (count == 0)] = np.nan, np.nan
     return Expected(color, spread, count)
+
+
+def _most_frequent(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of colours (n, 3, k), infinite where there is none: mean (n, 3) of the largest group of similar ones, their mean
+    distance from it, how many they are."""
+    best = np.zeros(len(values), np.int64)
+    inside = np.zeros((len(values), values.shape[2]), bool)
+    finite = np.isfinite(values[:, 0])
+    clean = np.where(finite[:, None], values, np.float32(0))
+    for k in range(values.shape[2]):
+        near = finite & finite[:, k, None] & (((clean - clean[..., k, None]) ** 2).sum(1) < _SIMILAR**2)
+        more = near.sum(1) > best
+        best[more], inside[more] = near.sum(1)[more], near[more]
+    weight = np.maximum(best, 1).astype(np.float32)
+    mean = (clean * inside[:, None]).sum(2) / weight[:, None]
+    off = np.sqrt(((clean - mean[..., None]) ** 2).sum(1))
+    return mean, (off * inside).sum(1) / weight, best
 
 
 def _median(values: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -140,6 +169,26 @@ def _median(values: np.ndarray, count: np.ndarray) -> np.ndarray:
     count = np.broadcast_to(count, values.shape[:-1])
     low = np.take_along_axis(values, ((count - 1) // 2)[..., None], -1)[..., 0]
     return (low + np.take_along_axis(values, (count // 2)[..., None], -1)[..., 0]) / 2
+
+
+def other_photos(scene: Reconstruction, most: int) -> dict[str, list[str]]:
+    """For each photo some others that share something with it, near and far ones: somebody may stand still for a
+    while."""
+    n = len(scene.names)
+    seen = np.zeros((n, max(len(scene.points), 1)), bool)
+    seen[scene.obs_photo, scene.obs_point] = True
+    shared = (seen.astype(np.float32) @ seen.T.astype(np.float32)).astype(int)
+    centers = scene.centers
+    out = {}
+    for i, name in enumerate(scene.names):
+        away = np.linalg.norm(centers - centers[i], axis=1)
+        able = [j for j in np.lexsort((np.arange(n), away)) if j != i and shared[i, j] >= 15]
+        if len(able) < 6:
+            able = [j for j in np.lexsort((np.arange(n), away)) if j != i]
+        able = able[:40]
+        pick = np.unique(np.linspace(0, len(able) - 1, min(len(able), most)).astype(int)) if able else []
+        out[name] = [scene.names[able[k]] for k in pick]
+    return out
 
 
 def far_away(load: Callable[[str], Seen], names: Sequence[str]) -> float:
