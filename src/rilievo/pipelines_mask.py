@@ -155,7 +155,7 @@ def _masks_of(
     if gathered is not None and found is not None and _share(chain, scene.get("moving", {})) > _LARGE:
         # What moves led the draft astray: once more without it.
         first = chain.project.root / "masks" / "first"
-        _write(chain, sources, {**single, **scene}, {}, settings, None, first)
+        _write(chain, sources, {**single, "moving": scene["moving"]}, {}, settings, None, first)
         with suppress(AlignmentError):
             better, mesh, cloud = _placed_draft(chain, gathered[1](first), settings)
             seen = {n: found.source(n) for n in better.scene.names}

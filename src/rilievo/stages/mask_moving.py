@@ -81,13 +81,14 @@ def disagreement(pixels: np.ndarray, there: Expected, config: MovingConfig) -> t
 
 
 def _as_bright(own: np.ndarray, color: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The expected colours as bright as the photo is in its middle and towards its corners (vignetting): by a smooth
-    factor that most pixels agree on."""
+    """The expected colours as the photo's light makes them: veiled by stray light and exposed as it is, and as bright
+    in its middle and towards its corners (vignetting). Both are what most pixels agree on."""
     h, w = known.shape
     at = np.flatnonzero(known.ravel())
     at = at[:: max(1, len(at) // 20_000)]
     if len(at) < 500:
         return color
+    color = np.stack([_toned(own[..., c], color[..., c], at) for c in range(3)], -1)
 
     def terms(index: np.ndarray) -> np.ndarray:
         y, x = np.divmod(index, w)
@@ -103,6 +104,19 @@ def _as_bright(own: np.ndarray, color: np.ndarray, known: np.ndarray) -> np.ndar
         fit = np.linalg.solve(X[near].T @ X[near] + 1e-3 * np.eye(4), X[near].T @ ratio[near])
     factor = np.exp(np.clip(terms(np.arange(h * w)) @ fit, -0.7, 0.7)).reshape(h, w, 1)
     return ((color + 4) * factor - 4).astype(np.float32)
+
+
+def _toned(own: np.ndarray, color: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """color (h, w) with the contrast and the veil of `own`: a line fitted at the pixels `at` that are near it."""
+    x, y = color.ravel()[at].astype(np.float64), own.ravel()[at].astype(np.float64)
+    slope, offset = 1.0, float(np.median(y - x))
+    for limit in (50.0, 30.0, 20.0, 20.0):
+        near = np.abs(y - slope * x - offset) < limit
+        if near.sum() < 300 or x[near].std() < 8:
+            break
+        fit = np.polyfit(x[near], y[near], 1)
+        slope, offset = float(np.clip(fit[0], 0.6, 1.5)), float(fit[1])
+    return (slope * color + offset).astype(np.float32)
 
 
 def _blurred_difference(own: np.ndarray, there: Expected, known: np.ndarray, config: MovingConfig) -> np.ndarray:
@@ -121,7 +135,7 @@ def _blurred_difference(own: np.ndarray, there: Expected, known: np.ndarray, con
     slope = np.sqrt(sum((g * g).sum(-1) for g in slopes))
     spread = blur(np.where(known, there.spread, np.float32(0))) / np.maximum(weight, 1e-3)
     off = np.linalg.norm(is_ - was, axis=-1) - 0.5 * config.slack * size * slope - spread
-    off = np.where(known & (weight > 0.5), np.maximum(1.6 * off, 0), 0).astype(np.float32)
+    off = np.where(known & (weight > 0.5), np.maximum(1.2 * off, 0), 0).astype(np.float32)
     return cv2.erode(off, _disc(max(1, round(0.8 * sigma))))  # blurred, a thing is larger than it is
 
 
@@ -139,9 +153,8 @@ def _shaded(own: np.ndarray, color: np.ndarray, known: np.ndarray, config: Movin
     fine = cv2.blur(mean * mean, (7, 7)) - cv2.blur(mean, (7, 7)) ** 2
     middle = (even & (fine < (0.12 * mean) ** 2)).astype(np.uint8)
     middle = cv2.morphologyEx(middle, cv2.MORPH_OPEN, _disc(2))
-    middle |= ((np.abs(hue - 1).max(-1) < 0.3) & (mean < 0.9) & (_likeness_of_texture(own, color, known) > 0.6)).astype(
-        np.uint8
-    )
+    like = _likeness_of_texture(own, color, known)
+    middle |= (((np.abs(hue - 1).max(-1) < 0.3) & (mean < 0.9) & (like > 0.6)) | (like > 0.8)).astype(np.uint8)
     # Along its edge a shadow fades, so that the factor is not one there.
     reach = max(4, round(2 * config.slack * max(own.shape[:2])))
     return (middle > 0) | (even & (cv2.dilate(middle, _disc(reach)) > 0))
