@@ -47,8 +47,8 @@ def build(
         photos: folders, files or a video (mp4, mov).
         output: the project folder to write (default: the first input's name with -model behind it).
         masks: folder of masks, named photo.jpg.png; black is not used.
-        auto_masks: mask first, as `rilievo mask --auto` does: sky, people, moving, mirror, background, with commas
-            between, or all. They are written to HOUSE/masks; what --masks hides stays hidden too.
+        auto_masks: mask first, as `rilievo mask --auto` does: sky, people, moving, mirror, glass, background, with
+            commas between, or all. They are written to HOUSE/masks; what --masks hides stays hidden too.
         camera: file with known intrinsics (a COLMAP camera line, or a 3 x 3 K matrix).
         cameras: cameras that are placed already, used as they are (a COLMAP model, transforms.json, or a folder that
             `evaluate --truth` reads).
