@@ -4,7 +4,8 @@
     bare      a room with next to nothing to match; somebody keeps in step with the camera (weights nanodet and isnet)
     reflections   rooms with mirrors, panes, doorways or none of these: `mirror` and `glass` alone
     hall, companion, studio, street, cart
-              places where people or a cart move (tests/scene_moving.py); masks `moving` only. Not tuned on, but studio
+              places where people or a cart move (tests/scene_moving.py); masks `moving` only; settings were chosen on
+              room, bare, hall and studio
     objects   single generated things before busy backgrounds: the learned background segmenter (weights isnet)
 
 Printed for places: intersection over union of the masks `moving` (with `people`) and `mirror` over all photos, then
