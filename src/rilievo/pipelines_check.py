@@ -85,8 +85,8 @@ class Shrunk(Gathered):
     def load_pixels(self, name: str) -> np.ndarray:
         return files.load_pixels(self.source(name), max_size=self.max_size)
 
-    def load_mask(self, name: str) -> np.ndarray | None:
-        return files.load_mask(self.source(name), max_size=self.max_size)
+    def load_mask(self, name: str, *, matching: bool = False) -> np.ndarray | None:
+        return files.load_mask(self.source(name), max_size=self.max_size, matching=matching)
 
 
 def check_photos(
