@@ -204,3 +204,20 @@ def test_grey_is_matched_but_not_measured(photos: Path, tmp_path: Path) -> None:
     write_mask(tmp_path / "m", "a.jpg", np.zeros((240, 320), bool), matched)  # nothing to be measured: all black
     nothing = load_mask(source, matching=True)
     assert nothing is not None and not nothing.any()
+
+
+def test_a_mirror_of_the_first_draft_is_not_lost(tmp_path: Path) -> None:
+    """The second draft, made without what moves, may show too little of what a mirror reflects."""
+    from rilievo.chain import Chain
+    from rilievo.pipelines_mask import _with_found_before
+    from rilievo.project import Project
+
+    chain = Chain(Project(tmp_path / "house"), 1, lambda *_: None)
+    some, none = np.zeros((6, 8), bool), np.zeros((6, 8), bool)
+    some[2:4, 3:6] = True
+    ids = [chain.project.put(m) for m in (some, none)]
+    before = {"mirror": {"a.jpg": ids[0]}, "moving": {"a.jpg": ids[0]}, "notes": ["a mirror"]}
+    now = {"mirror": {"a.jpg": ids[1]}, "moving": {"a.jpg": ids[1]}, "notes": ["no mirror was found"]}
+    kept = _with_found_before(chain, now, before)
+    assert kept["mirror"] == before["mirror"] and kept["notes"] == ["a mirror"] and kept["moving"] == now["moving"]
+    assert _with_found_before(chain, before, now) == before

@@ -159,11 +159,22 @@ def _masks_of(
         with suppress(AlignmentError):
             better, mesh, cloud = _placed_draft(chain, gathered[1](first), settings)
             seen = {n: found.source(n) for n in better.scene.names}
-            scene = of_scene(replace(better, sources=seen), mesh, cloud, voters=better)
+            scene = _with_found_before(
+                chain, of_scene(replace(better, sources=seen), mesh, cloud, voters=better), scene
+            )
     folder = chain.project.root / "masks"
     report = _write(chain, sources, {**single, **scene}, left_out, settings, scene.get("notes"), folder)
     chain.project.update(masks={k: v for k, v in report.items() if k not in ("list", "folder")})
     return report
+
+
+def _with_found_before(chain: Chain, now: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Mirrors and panes that the first draft showed are not lost where the second one shows none."""
+    out = dict(now)
+    for kind in MATCHED:
+        if kind in now and not _share(chain, now[kind]) and _share(chain, before[kind]):
+            out[kind], out["notes"] = before[kind], before["notes"]
+    return out
 
 
 def _share(chain: Chain, masks: Stored) -> float:
