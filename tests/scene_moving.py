@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 import scene_buildings
@@ -25,11 +24,11 @@ import scene_textures as tx
 from rilievo.geometry import look_at
 from rilievo.types import Camera
 from scene_indoors import _picture, rock
-from scene_optics import FIGURE, OpticScene, make, true_masks
-from scene_room import _worn, figure, keep_in_step
+from scene_optics import FIGURE, make
+from scene_room import _worn, figure, keep_in_step, shoot
 from scene_sets import Part
 from scene_shapes import box, ellipsoid, turned
-from scenes import exif_bytes, render, ring_cameras, write_photo, write_truth
+from scenes import ring_cameras
 
 X, Y, Z = np.eye(3)
 CAMERA = Camera("OPENCV", 800, 600, np.array([610.0, 610.0, 396.5, 302.0, -0.04, 0.01, 0.0, 0.0]))
@@ -216,15 +215,7 @@ def capture(case: str, folder: Path, *, seed: int = 0, num: int = 20, moving: bo
     still = make([(p, 0) for p in parts], target, rng)
     places = chosen.cameras(target, seed)[:num]
     mover = chosen.mover(seed)
-    paths = []
-    for k, place in enumerate(places):
-        scene: OpticScene = still.with_parts(mover(k, len(places), place), FIGURE) if moving else still
-        photo = render(scene, CAMERA, place, samples=1, seed=1000 * seed + k)
-        path = folder / "photos" / f"IMG_{k:04}.jpg"
-        write_photo(path, photo.pixels, exif=exif_bytes(CAMERA, number=k), quality=92)
-        to = folder / "truth" / "masks" / "figure" / f"{path.name}.png"
-        to.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(to), true_masks(scene, CAMERA, place)["figure"].astype(np.uint8) * 255)
-        paths.append(path)
-    write_truth(folder / "truth", still, CAMERA, [p.name for p in paths], places)
-    return paths
+    scenes = (
+        still.with_parts(mover(k, len(places), place), FIGURE) if moving else still for k, place in enumerate(places)
+    )
+    return shoot(folder, scenes, still, places, CAMERA, samples=1, seed=seed, kinds=("figure",))

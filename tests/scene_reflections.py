@@ -10,18 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 import scene_textures as tx
 from rilievo.geometry import look_at
 from rilievo.types import Camera
 from scene_indoors import _picture, rock
-from scene_optics import FIGURE, GLASS, MIRROR, OpticScene, make, true_masks
-from scene_room import CAMERA, _table, figure
+from scene_optics import FIGURE, GLASS, MIRROR, OpticScene, make
+from scene_room import CAMERA, _table, figure, shoot
 from scene_sets import Part
 from scene_shapes import Shape, box, lathe, smooth_curve, turned
-from scenes import exif_bytes, render, write_photo, write_truth
 
 X, Y, Z = np.eye(3)
 
@@ -348,16 +346,9 @@ def capture(name: str, folder: Path, *, num: int = 20, camera: Camera = CAMERA, 
     """Renders the photos, writes the truth, returns the photos' paths. The true mesh has mirrors as surfaces, but
     neither panes nor people."""
     at, empty = ROOMS[name], room(name)
-    places, paths = cameras(name, num), []
-    for k, place in enumerate(places):
-        scene = empty.with_parts(figure(*_walk(name, k, num), seed=at.seed), FIGURE) if at.somebody else empty
-        photo = render(scene, camera, place, samples=samples, seed=1000 * at.seed + k)
-        path = folder / "photos" / f"IMG_{k:04}.jpg"
-        write_photo(path, photo.pixels, exif=exif_bytes(camera, number=k), quality=92)
-        for kind, mask in true_masks(scene, camera, place).items():
-            to = folder / "truth" / "masks" / kind / f"{path.name}.png"
-            to.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(to), mask.astype(np.uint8) * 255)
-        paths.append(path)
-    write_truth(folder / "truth", empty.without(GLASS), camera, [p.name for p in paths], places)
-    return paths
+    places = cameras(name, num)
+    scenes = (
+        empty.with_parts(figure(*_walk(name, k, num), seed=at.seed), FIGURE) if at.somebody else empty
+        for k in range(len(places))
+    )
+    return shoot(folder, scenes, empty.without(GLASS), places, camera, samples=samples, seed=at.seed)

@@ -6,6 +6,7 @@ photographed; with exact masks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -211,17 +212,27 @@ def capture(
     neither the pane nor the figure."""
     empty = room(seed, bare=bare)
     places = cameras(num, empty.target, seed)
+    ways = [keep_in_step(place) if bare else walk(k, num) for k, place in enumerate(places)]
+    scenes = (empty.with_parts(figure(*way, seed=seed), FIGURE) if somebody else empty for way in ways)
+    return shoot(folder, scenes, empty.without(GLASS), places, camera, samples=samples, seed=seed)
+
+
+def shoot(
+    folder: Path, scenes: Iterable[OpticScene], still: OpticScene, places: np.ndarray, camera: Camera, *, samples: int,
+    seed: int, kinds: Sequence[str] | None = None,
+) -> list[Path]:  # fmt: skip
+    """Photos of a scene for each place, the true masks (of these kinds, or all) and the truth of what stood still."""
     paths = []
-    for k, place in enumerate(places):
-        way = keep_in_step(place) if bare else walk(k, num)
-        scene = empty.with_parts(figure(*way, seed=seed), FIGURE) if somebody else empty
+    for k, (place, scene) in enumerate(zip(places, scenes)):
         photo = render(scene, camera, place, samples=samples, seed=1000 * seed + k)
         path = folder / "photos" / f"IMG_{k:04}.jpg"
         write_photo(path, photo.pixels, exif=exif_bytes(camera, number=k), quality=92)
         for kind, mask in true_masks(scene, camera, place).items():
+            if kinds is not None and kind not in kinds:
+                continue
             to = folder / "truth" / "masks" / kind / f"{path.name}.png"
             to.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(to), mask.astype(np.uint8) * 255)
         paths.append(path)
-    write_truth(folder / "truth", empty.without(GLASS), camera, [p.name for p in paths], places)
+    write_truth(folder / "truth", still, camera, [p.name for p in paths], places)
     return paths

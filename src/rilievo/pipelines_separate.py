@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -36,7 +35,7 @@ def separate_moving(
     if count < 3:
         return None, f"something moved in {count} photos only, 3 are needed"
     try:
-        project = pipelines.photos_to_mesh(paths, house / "moving", masks=kept, settings=replace(settings), run=run)
+        project = pipelines.photos_to_mesh(paths, house / "moving", masks=kept, settings=settings, run=run)
     except AlignmentError as error:
         return None, f"{error.what}: {error.why}"
     return project, ""

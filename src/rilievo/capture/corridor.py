@@ -1,7 +1,7 @@
 """Corridors: bands along roads, rivers and power lines, flown on lines beside one another.
 
-A drone flies straight lines. So the course is simplified to the fewest straight pieces that stay near it (Douglas &
-Peucker 1973), and each is flown at all its offsets, beyond its ends where the next one turns away.
+A drone flies straight lines. So the course is simplified to the fewest straight pieces that stay near it, and
+each is flown at all its offsets, beyond its ends where the next one turns away.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from rilievo.capture.places import bends
 from rilievo.errors import InputError
 
 # Beyond a bend sharper than this lines go no farther than beyond this one.
@@ -19,25 +20,13 @@ _SHARPEST = math.radians(120)
 _SIMPLIFY = 0.05
 
 
-def simplify(course: np.ndarray, tolerance: float) -> np.ndarray:
-    """The fewest points of a course (n, 2) that stay within a distance of it."""
-    kept = {0, len(course) - 1}
-    waiting = [(0, len(course) - 1)]
-    while waiting:
-        a, b = waiting.pop()
-        if b - a < 2:
-            continue
-        off = _distance(course[a : a + 1], course[b : b + 1], course[a + 1 : b])
-        if off.max() > tolerance:
-            k = a + 1 + int(off.argmax())
-            kept.add(k)
-            waiting += [(a, k), (k, b)]
-    return course[sorted(kept)]
-
-
 def straight_pieces(course: np.ndarray, shown: float) -> np.ndarray:
     """The course as it is flown: shown: what a photo shows across it. Raises InputError where it has no length."""
-    pieces = simplify(course, _SIMPLIFY * shown)
+
+    def off(a: int, b: int) -> np.ndarray:
+        return _distance(course[a : a + 1], course[b : b + 1], course[a + 1 : b])
+
+    pieces = course[bends(len(course), off, _SIMPLIFY * shown)]
     length = np.linalg.norm(np.diff(pieces, axis=0), axis=1)
     if length.sum() < 1.0:
         raise InputError("the course has no length", "its points lie on one another", "draw it again")

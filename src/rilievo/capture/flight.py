@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rilievo.capture.gear import Drone, Gear
-from rilievo.capture.places import Plane, course_deg
+from rilievo.capture.places import Plane, bends, course_deg
 from rilievo.capture.stations import Stations
 from rilievo.errors import InputError
 
@@ -243,21 +243,14 @@ def _waypoints(line: np.ndarray, stations: Stations, plane: Plane, speed: float,
 
 
 def _bends(path: np.ndarray) -> list[int]:
-    """Points of a line (n, 3) that are enough for its heights (Douglas & Peucker 1973)."""
-    kept = [0, len(path) - 1]
-    waiting = [(0, len(path) - 1)]
+    """Points of a line (n, 3) that are enough for its heights."""
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path[:, :2], axis=0), axis=1))])
-    while waiting:
-        a, b = waiting.pop()
-        if b - a < 2:
-            continue
+
+    def off(a: int, b: int) -> np.ndarray:
         between = np.interp(along[a + 1 : b], along[[a, b]], path[[a, b], 2])
-        off = np.abs(path[a + 1 : b, 2] - between)
-        if off.max() > HEIGHT_TOLERANCE_M:
-            k = a + 1 + int(off.argmax())
-            kept.append(k)
-            waiting += [(a, k), (k, b)]
-    return sorted(kept)
+        return np.abs(path[a + 1 : b, 2] - between)
+
+    return bends(len(path), off, HEIGHT_TOLERANCE_M)
 
 
 def _short_legs(waypoints: list[Waypoint], plane: Plane) -> list[Waypoint]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,3 +67,20 @@ def utm_from_degrees(latitude: np.ndarray, longitude: np.ndarray, zone: int, sou
 def course_deg(step: np.ndarray) -> float:
     """Direction of a step (x east, y north), degrees clockwise from north, 0 to 360."""
     return math.degrees(math.atan2(step[0], step[1])) % 360
+
+
+def bends(count: int, off: Callable[[int, int], np.ndarray], tolerance: float) -> list[int]:
+    """Which of a line's points are enough for it (Douglas & Peucker 1973). off: how far those between the points a and
+    b leave the straight way from one to the other, (b - a - 1,)."""
+    kept = {0, count - 1}
+    waiting = [(0, count - 1)]
+    while waiting:
+        a, b = waiting.pop()
+        if b - a < 2:
+            continue
+        away = off(a, b)
+        if away.max() > tolerance:
+            k = a + 1 + int(away.argmax())
+            kept.add(k)
+            waiting += [(a, k), (k, b)]
+    return sorted(kept)

@@ -34,7 +34,7 @@ class PhotoMaskConfig:
 def find_sky(pixels: np.ndarray, network: Network, name: str) -> np.ndarray:
     """bool (h, w). pixels: uint8 (h, w, 3) RGB.  network: rilievo's own depth network (weights `depth-small`), which
     tells sky; its word is held against colour, texture and place (`monocular_sky`)."""
-    small = _at_most(pixels, _LONGEST)
+    small = foreground.at_most(pixels, _LONGEST)
     seen = photo_depth(small, name=name, model="depth-small", network=network, config=MonocularConfig(mirror=False))
     return _enlarged(seen.sky, pixels.shape[:2])
 
@@ -46,7 +46,7 @@ def find_people(
     config: PhotoMaskConfig = PhotoMaskConfig(),
 ) -> np.ndarray:
     """bool (h, w): people, by boxes of NanoDet, in each box by IS-Net, or without it by a minimum cut of colours."""
-    small = _at_most(pixels, _LONGEST)
+    small = foreground.at_most(pixels, _LONGEST)
     h, w = small.shape[:2]
     out = np.zeros((h, w), bool)
     for found in segment.detect(small, detector, min_score=config.min_score, labels=(segment.PERSON,)):
@@ -91,14 +91,6 @@ def _cut(crop: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     box = (max(box[0], 1), max(box[1], 1), min(box[2], crop.shape[1] - 3), min(box[3], crop.shape[0] - 3))
     cut, _, _ = cv2.grabCut(np.ascontiguousarray(crop[..., ::-1]), labels, box, *models, 4, cv2.GC_INIT_WITH_RECT)
     return (cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)
-
-
-def _at_most(pixels: np.ndarray, longest: int) -> np.ndarray:
-    s = longest / max(pixels.shape[:2])
-    if s >= 1:
-        return pixels
-    size = max(1, round(pixels.shape[1] * s)), max(1, round(pixels.shape[0] * s))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
 def _enlarged(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
